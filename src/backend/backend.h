@@ -1,0 +1,103 @@
+// The device interface: what a backend (CPU, CUDA plugin) provides to run graphs.
+//
+// Pipeline at load: family builds a graph -> backend->lower -> mosa_plan_create -> weight_create for each weight ->
+// exec_create. At a step: exec_run with a batch and bindings. Nothing is allocated in exec_run.
+//
+// Objects are opaque to callers and belong to the backend that made them. Thread: creation from one thread; one exec is
+// run by one thread at a time (it uses the backend's own workers inside).
+#ifndef MOSA_BACKEND_BACKEND_H
+#define MOSA_BACKEND_BACKEND_H
+
+#include "base/status.h"
+#include "graph/graph.h"
+#include "graph/plan.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct mosa_backend mosa_backend;
+typedef struct mosa_weight mosa_weight; // resident, possibly repacked weight
+typedef struct mosa_kv mosa_kv;         // KV pages of all layers
+typedef struct mosa_exec mosa_exec;     // a plan bound to weights and memory
+
+// A borrowed host tensor: row-major, shape as in the graph ([out, in] for matrices).
+typedef struct mosa_tensor_view {
+    mosa_dtype dtype;
+    mosa_shape shape;
+    const void *data;
+    size_t bytes;
+} mosa_tensor_view;
+
+typedef struct mosa_kv_spec {
+    int layers, kv_heads, head_width;
+    int page_tokens;  // positions per page; a multiple of 16 that divides MOSA_ATTENTION_SPLIT
+    int64_t pages;    // pages in the pool; a page id names the same slot in every layer
+    mosa_dtype dtype; // MOSA_F32 or MOSA_F16
+} mosa_kv_spec;
+
+// Attention is computed in splits of this many absolute positions, each with its own running maximum, merged in order
+// of position: so a row's result does not depend on how its prompt was chunked or who else is in the batch.
+enum { MOSA_ATTENTION_SPLIT = 256 };
+
+// Rows [row_begin, row_begin + row_count) are consecutive positions pos_begin... of one sequence.
+typedef struct mosa_segment {
+    int32_t row_begin, row_count;
+    int32_t pos_begin;
+    int32_t n_pages;
+    const int32_t *pages; // (n_pages) page of positions [i*page_tokens, (i+1)*page_tokens); NULL without KV state
+} mosa_segment;
+
+typedef struct mosa_batch {
+    int32_t rows;
+    int32_t n_segments;
+    const mosa_segment *segments; // (n_segments), row_begin ascending, covering all rows; NULL for row-wise plans
+} mosa_batch;
+
+typedef struct mosa_bindings {
+    const void *const *inputs; // (graph->n_inputs) host pointers, by slot
+    mosa_kv *const *states;    // (graph->n_states) by slot
+    const void **outputs;      // (graph->n_outputs) set by exec_run: host-readable f32 rows, valid until the next run
+} mosa_bindings;
+
+typedef struct mosa_backend_ops {
+    const char *name;
+    void (*destroy)(mosa_backend *backend);
+    // One line for people: "cpu: 2 threads, avx2+fma".
+    const char *(*describe)(const mosa_backend *backend);
+    // Rewrites a graph into the form this backend runs best (fusion, activation quantisation).
+    mosa_status (*lower)(mosa_backend *backend, const mosa_graph *graph, mosa_graph **out, mosa_error *err);
+    // Makes a weight resident in the layout that LINEAR (matrix) or EMBED (table) wants. `uses` is a set of
+    // MOSA_WEIGHT_*; a table that is also the output matrix has both. The view's memory must outlive the weight: a
+    // backend may keep using it in place.
+    mosa_status (*weight_create)(mosa_backend *backend, const mosa_tensor_view *view, unsigned uses, mosa_weight **out,
+                                 mosa_error *err);
+    void (*weight_destroy)(mosa_backend *backend, mosa_weight *weight);
+    size_t (*weight_bytes)(const mosa_weight *weight); // memory it takes beyond the mapped file
+    mosa_status (*kv_create)(mosa_backend *backend, const mosa_kv_spec *spec, mosa_kv **out, mosa_error *err);
+    void (*kv_destroy)(mosa_backend *backend, mosa_kv *kv);
+    size_t (*kv_page_bytes)(const mosa_kv_spec *spec);
+    // weights[slot] for every weight slot of plan->graph. The exec borrows plan and weights.
+    mosa_status (*exec_create)(mosa_backend *backend, const mosa_plan *plan, mosa_weight *const *weights,
+                               mosa_exec **out, mosa_error *err);
+    void (*exec_destroy)(mosa_backend *backend, mosa_exec *exec);
+    mosa_status (*exec_run)(mosa_exec *exec, const mosa_batch *batch, const mosa_bindings *bindings, mosa_error *err);
+    // Per-node time of the last run when profiling is on (nanoseconds, by node index); NULL when off.
+    void (*exec_profile)(mosa_exec *exec, bool on);
+    const int64_t *(*exec_times)(const mosa_exec *exec);
+} mosa_backend_ops;
+
+enum { MOSA_WEIGHT_MATRIX = 1, MOSA_WEIGHT_TABLE = 2, MOSA_WEIGHT_VECTOR = 4 };
+
+struct mosa_backend {
+    const mosa_backend_ops *ops;
+};
+
+typedef struct mosa_backend_options {
+    const char *device; // "cpu", "cpu:ref" (plain C kernels only)
+    int threads;        // 0 = all allowed CPUs
+} mosa_backend_options;
+
+// Opens the backend that `device` names, from the table in backend.c. Destroy with backend->ops->destroy.
+mosa_status mosa_backend_open(const mosa_backend_options *options, mosa_backend **out, mosa_error *err);
+
+#endif

@@ -1,0 +1,77 @@
+// CPU kernels: the table that the executor dispatches from.
+//
+// The table is filled by ref/ (plain C, obviously right) and overridden per instruction set at start-up, by what the
+// processor reports and by what has been tested on such a processor. A kernel is called by every thread of the pool
+// with its thread number and does its share of the work; between stages the pool meets at a barrier. A kernel with
+// `phases` > 1 is called once per phase with a barrier between.
+//
+// Determinism contract: every output row depends only on that row's inputs (and, for attention, its sequence): the
+// order of operations never depends on rows, threads or neighbours.
+#ifndef MOSA_BACKEND_CPU_KERNEL_H
+#define MOSA_BACKEND_CPU_KERNEL_H
+
+#include "backend/backend.h"
+
+enum { MOSA_CPU_SCRATCH_BYTES = 1 << 20 };
+
+typedef struct mosa_cpu_args {
+    const mosa_graph *graph;
+    const mosa_node *node;
+    int32_t rows;                             // rows of this run
+    const mosa_batch *batch;
+    const void *in[MOSA_NODE_INPUTS_MAX];     // activations: row 0; weights: mosa_weight*; states: mosa_kv*
+    void *out[MOSA_NODE_OUTPUTS_MAX];         // states: the same mosa_kv*
+    int64_t in_stride[MOSA_NODE_INPUTS_MAX];  // bytes between rows
+    int64_t out_stride[MOSA_NODE_OUTPUTS_MAX];
+    void *scratch;                            // this thread's MOSA_CPU_SCRATCH_BYTES, 64-byte aligned
+    int phase;
+} mosa_cpu_args;
+
+typedef void (*mosa_cpu_kernel_fn)(const mosa_cpu_args *args, int thread, int n_threads);
+
+typedef struct mosa_cpu_kernel {
+    mosa_cpu_kernel_fn run;
+    int phases;       // 1 for most
+    const char *isa;  // "ref", "avx2"
+} mosa_cpu_kernel;
+
+typedef struct mosa_cpu_kernels {
+    mosa_cpu_kernel op[MOSA_OP_COUNT]; // run == NULL: not provided, the lowering decomposes it
+} mosa_cpu_kernels;
+
+void mosa_cpu_kernels_ref(mosa_cpu_kernels *table);  // ref/table.c: every op
+void mosa_cpu_kernels_avx2(mosa_cpu_kernels *table); // avx2/table.c: overrides what it has
+
+typedef struct mosa_cpu_features { bool avx2, fma, f16c, avx512f, avx512vnni; } mosa_cpu_features;
+mosa_cpu_features mosa_cpu_detect(void);
+
+// A weight on the CPU. `view` is the file's own bytes (borrowed); `packed` is what LINEAR reads, made at load by
+// mosa_cpu_pack (pack.h), or NULL when this weight is never the matrix of a LINEAR.
+struct mosa_weight {
+    mosa_tensor_view view;
+    void *packed;        // owned, 64-byte aligned, huge pages where possible
+    size_t packed_bytes;
+};
+
+// KV pages on the CPU: for layer l, page p, kv head g: K rows [page_tokens][head_width], then V rows likewise.
+struct mosa_kv {
+    mosa_kv_spec spec;
+    unsigned char *data;  // owned, zeroed, 64-byte aligned
+    size_t layer_stride, page_stride, head_stride, v_offset; // bytes
+};
+
+static inline unsigned char *mosa_kv_head(const mosa_kv *kv, int layer, int64_t page, int kv_head) {
+    return kv->data + (size_t)layer * kv->layer_stride + (size_t)page * kv->page_stride +
+           (size_t)kv_head * kv->head_stride; // K; add kv->v_offset for V
+}
+
+// The contiguous share [*begin, *end) of `count` items for a thread, in multiples of `unit`.
+static inline void mosa_cpu_share(int64_t count, int64_t unit, int thread, int n_threads, int64_t *begin, int64_t *end) {
+    int64_t units = (count + unit - 1) / unit;
+    *begin = units * thread / n_threads * unit;
+    *end = units * (thread + 1) / n_threads * unit;
+    if (*begin > count) *begin = count;
+    if (*end > count) *end = count;
+}
+
+#endif

@@ -1,0 +1,168 @@
+// The graph: how every model is described, for serving and for training alike.
+//
+// A graph is a list of nodes in topological order over values in SSA form. A node applies one op of the op table to
+// input values and yields output values. Four kinds of value exist:
+//   input    bound at every run (token ids, positions, hidden states)
+//   weight   constant and resident, of any dtype including the quantised block types; shape [out, in] for matrices
+//   state    a port of something that outlives the run (KV pages). An op with a side effect consumes a state value and
+//            yields the next version of it, so that order is a data dependency and passes need no special cases
+//   computed the output of a node
+//
+// Rows. Dimension 0 of an activation is MOSA_ROWS, the rows of tokens of this batch: the one dynamic dimension of a
+// plan. Every op but attention treats rows independently. Shapes use the glossary of docs/glossary.md: T rows, D model
+// width, H heads, G key/value heads, C head width, F feed-forward width, V vocabulary.
+//
+// Autodiff, adapters, sharding, fusion and lowering are passes that read one graph and build another (graph/pass.h).
+//
+// Ownership: a graph owns its nodes, values and names (one arena). Weight data is borrowed from the model.
+// Errors: builder calls never fail visibly; the first fault is kept (mosa_graph_status) and later calls return
+// MOSA_NO_VALUE. Thread: one thread builds; a finished graph is read-only and may be shared.
+#ifndef MOSA_GRAPH_GRAPH_H
+#define MOSA_GRAPH_GRAPH_H
+
+#include "base/arena.h"
+#include "base/status.h"
+#include "tensor/dtype.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+typedef int32_t mosa_value; // index into the graph's values
+#define MOSA_NO_VALUE ((mosa_value)-1)
+#define MOSA_ROWS     ((int64_t)-1)
+
+enum { MOSA_DIMS_MAX = 3, MOSA_NODE_INPUTS_MAX = 8, MOSA_NODE_OUTPUTS_MAX = 3 };
+
+typedef struct mosa_shape {
+    int ndim;                   // 0 = scalar or state
+    int64_t dim[MOSA_DIMS_MAX]; // row-major, outermost first; only dim[0] may be MOSA_ROWS
+} mosa_shape;
+
+#define MOSA_SHAPE1(a)       ((mosa_shape){1, {(a)}})
+#define MOSA_SHAPE2(a, b)    ((mosa_shape){2, {(a), (b)}})
+#define MOSA_SHAPE3(a, b, c) ((mosa_shape){3, {(a), (b), (c)}})
+
+typedef enum mosa_value_kind { MOSA_VALUE_INPUT, MOSA_VALUE_WEIGHT, MOSA_VALUE_STATE, MOSA_VALUE_COMPUTED } mosa_value_kind;
+
+// The op table (graph/op.c) gives each its name, arity, shape rule and decomposition. Append at the end of its group.
+typedef enum mosa_op {
+    // sources and row movement
+    MOSA_OP_EMBED,        // y[T,D] f32 = table[ids[T]]                         in: ids i32 [T], table [V,D] any dtype
+    MOSA_OP_GATHER_ROWS,  // y[R,D] = x[index[R]]                               in: x [N,D], index i32 [R]
+    // dense
+    MOSA_OP_LINEAR,       // y[T,N] f32 = x[T,K] * w[N,K]^T (+ b[N])            in: x (f32 or QUANTIZE_ROWS result), w, (b)
+    // norms, over the last dimension or over heads of width attrs.norm.group
+    MOSA_OP_RMS_NORM,     // y = x / sqrt(mean(x^2) + eps) * w                  in: x [T,D], w [group]
+    MOSA_OP_LAYER_NORM,   // y = (x - mean) / sqrt(var + eps) * w (+ b)         in: x, w, (b)
+    MOSA_OP_L2_NORM,      // y = x / max(|x|, eps)                              in: x
+    // elementwise
+    MOSA_OP_ADD,          // y = a + b, same shape
+    MOSA_OP_MUL,          // y = a * b, same shape
+    MOSA_OP_SCALE,        // y = x * attrs.scale.value
+    MOSA_OP_ACT,          // y = act(x), attrs.act.kind
+    MOSA_OP_SLICE,        // y[T,n] = x[T, attrs.slice.begin : begin+n]         columns
+    // position
+    MOSA_OP_ROPE_TABLE,   // y[T,rot] = cos, sin of position * inv_freq         in: positions i32 [T], inv_freq f32 [rot/2]
+    MOSA_OP_ROPE,         // rotates each head's first rot columns               in: x [T,heads*C], table [T,rot]
+    // attention and its state
+    MOSA_OP_KV_WRITE,     // state' = state with rows k, v stored at (segment, position)   in: k [T,G*C], v [T,G*C], state
+    MOSA_OP_ATTENTION,    // y[T,H*C] = softmax(scale * q k^T + mask) v          in: q, state | q, k, v (packed segments)
+    // fused forms; each has a decomposition into the ops above that a test compares it with
+    MOSA_OP_ADD_RMS_NORM, // s = a + b; y = rms_norm(s, w)                      out: s, y
+    MOSA_OP_GATED_ACT,    // y = act(gate) * up                                 in: gate [T,F], up [T,F]
+    MOSA_OP_ROPE_KV_WRITE,// q' = rope(q); state' = kv_write(rope(k), v)         in: q, k, v, table, state; out: q', state'
+    // lowering
+    MOSA_OP_QUANTIZE_ROWS,// rows of x in the packed int8 layout of a backend   in: x; out dtype MOSA_U8, opaque row bytes
+    MOSA_OP_COUNT
+} mosa_op;
+
+typedef enum mosa_act { MOSA_ACT_SILU, MOSA_ACT_GELU, MOSA_ACT_GELU_TANH, MOSA_ACT_RELU } mosa_act;
+
+typedef enum mosa_rope_style {
+    MOSA_ROPE_HALF,       // pairs (i, i + rot/2): Hugging Face, "neox"
+    MOSA_ROPE_INTERLEAVED // pairs (2i, 2i + 1): llama GGUF files, "norm"
+} mosa_rope_style;
+
+typedef union mosa_attrs {
+    struct { float eps; int64_t group; } norm; // group 0 = the whole row
+    struct { float value; } scale;
+    struct { mosa_act kind; } act;             // ACT and GATED_ACT
+    struct { int64_t begin, count; } slice;
+    struct { int rot; float mscale; } rope_table; // cos and sin are multiplied by mscale (YaRN)
+    struct { int head_width, rot; mosa_rope_style style; } rope; // ROPE and ROPE_KV_WRITE
+    struct {
+        int heads, kv_heads, head_width;
+        int layer;      // which layer of the KV state
+        int window;     // 0 = full; else position p sees (p - window, p]
+        float scale;    // usually 1/sqrt(C)
+        float softcap;  // 0 = none; else scores become softcap * tanh(score / softcap)
+        bool causal;
+    } attention;        // ATTENTION and KV_WRITE (layer, kv_heads, head_width)
+    struct { int layout; } quantize; // backend-private layout number
+} mosa_attrs;
+
+typedef struct mosa_value_info {
+    mosa_value_kind kind;
+    mosa_dtype dtype;
+    mosa_shape shape;
+    int32_t producer;   // node index, or -1
+    int32_t slot;       // input: binding index; weight: weight index; state: state index; computed: output number
+    const char *name;   // "blk.3.attn_q.weight", "tokens", or NULL
+} mosa_value_info;
+
+typedef struct mosa_node {
+    mosa_op op;
+    int n_in, n_out;
+    mosa_value in[MOSA_NODE_INPUTS_MAX];
+    mosa_value out[MOSA_NODE_OUTPUTS_MAX];
+    mosa_attrs attrs;
+    mosa_attrs attrs2; // second parameter set of a fused op (ROPE_KV_WRITE: rope in attrs, attention in attrs2)
+} mosa_node;
+
+typedef struct mosa_graph {
+    mosa_arena arena;
+    mosa_node *nodes;         // (n_nodes)
+    mosa_value_info *values;  // (n_values)
+    mosa_value *outputs;      // (n_outputs) what a run must deliver, in order
+    int n_nodes, n_values, n_outputs;
+    int n_inputs, n_weights, n_states;
+    int cap_nodes, cap_values, cap_outputs;
+    mosa_error error;         // first fault of the builder
+} mosa_graph;
+
+mosa_graph *mosa_graph_create(mosa_error *err); // NULL on out-of-memory
+void mosa_graph_destroy(mosa_graph *graph);     // NULL-safe
+mosa_status mosa_graph_status(const mosa_graph *graph, mosa_error *err);
+
+// Sources. Names are copied. Slots are numbered in order of creation.
+mosa_value mosa_graph_input(mosa_graph *graph, const char *name, mosa_dtype dtype, mosa_shape shape);
+mosa_value mosa_graph_weight(mosa_graph *graph, const char *name, mosa_dtype dtype, mosa_shape shape);
+mosa_value mosa_graph_state(mosa_graph *graph, const char *name);
+void mosa_graph_output(mosa_graph *graph, mosa_value value);
+
+// The general form: checks arity, dtypes and shapes by the op's rule, appends the node, returns its first output.
+mosa_value mosa_graph_apply(mosa_graph *graph, mosa_op op, const mosa_value *in, int n_in, const mosa_attrs *attrs);
+mosa_value mosa_graph_apply2(mosa_graph *graph, mosa_op op, const mosa_value *in, int n_in, const mosa_attrs *attrs,
+                             const mosa_attrs *attrs2);
+mosa_value mosa_graph_node_output(const mosa_graph *graph, mosa_value first_output, int number);
+
+// Typed forms for family files. Bias may be MOSA_NO_VALUE.
+mosa_value mosa_g_embed(mosa_graph *g, mosa_value ids, mosa_value table);
+mosa_value mosa_g_linear(mosa_graph *g, mosa_value x, mosa_value w, mosa_value bias);
+mosa_value mosa_g_rms_norm(mosa_graph *g, mosa_value x, mosa_value w, float eps);
+mosa_value mosa_g_head_rms_norm(mosa_graph *g, mosa_value x, mosa_value w, float eps); // per head of width |w|
+mosa_value mosa_g_add(mosa_graph *g, mosa_value a, mosa_value b);
+mosa_value mosa_g_mul(mosa_graph *g, mosa_value a, mosa_value b);
+mosa_value mosa_g_scale(mosa_graph *g, mosa_value x, float value);
+mosa_value mosa_g_act(mosa_graph *g, mosa_value x, mosa_act kind);
+mosa_value mosa_g_rope_table(mosa_graph *g, mosa_value positions, mosa_value inv_freq, float mscale);
+mosa_value mosa_g_rope(mosa_graph *g, mosa_value x, mosa_value table, int head_width, mosa_rope_style style);
+mosa_value mosa_g_kv_write(mosa_graph *g, mosa_value k, mosa_value v, mosa_value state, const mosa_attrs *attention);
+mosa_value mosa_g_attention_kv(mosa_graph *g, mosa_value q, mosa_value state, const mosa_attrs *attention);
+mosa_value mosa_g_attention(mosa_graph *g, mosa_value q, mosa_value k, mosa_value v, const mosa_attrs *attention);
+
+static inline const mosa_value_info *mosa_graph_value(const mosa_graph *g, mosa_value v) { return &g->values[v]; }
+int64_t mosa_shape_row_elements(const mosa_shape *shape); // product of all dims but a leading MOSA_ROWS
+void mosa_graph_print(const mosa_graph *graph, void *stdio_file); // one readable line per node, for --verbose and tests
+
+#endif

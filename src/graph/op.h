@@ -1,0 +1,27 @@
+// The op table: one descriptor per op, defined in graph/ops/<name>.c and listed in graph/op.c.
+//
+// To add an op: an enumerator in graph.h, one file with its descriptor, one line in op.c, and a kernel per backend
+// (backend/cpu/ref/ first). The descriptor is const and shared by all threads.
+#ifndef MOSA_GRAPH_OP_H
+#define MOSA_GRAPH_OP_H
+
+#include "graph/graph.h"
+
+typedef struct mosa_op_info {
+    const char *name;    // "rms_norm"
+    int n_in_min, n_in_max;
+    int n_out;
+    bool stateful;       // reads or writes a state: never merged or dropped while its output version is used
+    // Checks inputs (already in node->in) and sets dtype and shape of every output: outs[0..n_out).
+    // Fault: fills err, naming the op, the operand and both shapes.
+    mosa_status (*infer)(const mosa_graph *graph, const mosa_node *node, mosa_value_info *outs, mosa_error *err);
+    // For fused ops: rebuilds the node's effect from simpler ops in `to` (inputs already mapped into in[]), writes the
+    // values that replace its outputs. NULL for primitive ops. Tests run both forms; backends without a kernel use it.
+    mosa_status (*decompose)(mosa_graph *to, const mosa_node *node, const mosa_value *in, mosa_value *out);
+    // Operations and bytes per run for the roofline table: flops and bytes touched by activations and weights.
+    void (*cost)(const mosa_graph *graph, const mosa_node *node, int64_t rows, double *flops, double *bytes);
+} mosa_op_info;
+
+const mosa_op_info *mosa_op_get(mosa_op op); // never NULL for op < MOSA_OP_COUNT
+
+#endif
