@@ -1,0 +1,75 @@
+// Names of weights: one table from canonical slots to their GGUF and Hugging Face spellings.
+//
+// Used both by the model loaders and by `mosa convert`, so that a name is written down once. A per-layer slot has one
+// name for each layer. Shapes are row-major (tensor/view.h) with D model width, H query heads, K key/value heads, d
+// head width, F feed-forward width, V vocabulary. Thread: the table is constant; all functions are pure.
+#ifndef MOSA_MODEL_WEIGHT_MAP_H
+#define MOSA_MODEL_WEIGHT_MAP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+typedef enum mosa_weight_slot {
+    // Once per model.
+    MOSA_W_TOKEN_EMBD,  // (V, D)
+    MOSA_W_OUTPUT_NORM, // (D)
+    MOSA_W_OUTPUT,      // (V, D); absent when tied to MOSA_W_TOKEN_EMBD
+    MOSA_W_ROPE_FREQS, // (d/2) f32 divisors of the rotary frequencies; GGUF only, Hugging Face has rope_scaling instead
+    // Once per layer.
+    MOSA_W_ATTN_NORM,     // (D)
+    MOSA_W_ATTN_Q,        // (H*d, D)
+    MOSA_W_ATTN_K,        // (K*d, D)
+    MOSA_W_ATTN_V,        // (K*d, D)
+    MOSA_W_ATTN_OUT,      // (D, H*d)
+    MOSA_W_ATTN_Q_BIAS,   // (H*d)
+    MOSA_W_ATTN_K_BIAS,   // (K*d)
+    MOSA_W_ATTN_V_BIAS,   // (K*d)
+    MOSA_W_ATTN_OUT_BIAS, // (D)
+    MOSA_W_ATTN_Q_NORM,   // (d)
+    MOSA_W_ATTN_K_NORM,   // (d)
+    MOSA_W_FFN_NORM,      // (D)
+    MOSA_W_FFN_GATE,      // (F, D)
+    MOSA_W_FFN_UP,        // (F, D)
+    MOSA_W_FFN_DOWN,      // (D, F)
+    MOSA_W_FFN_GATE_BIAS, // (F)
+    MOSA_W_FFN_UP_BIAS,   // (F)
+    MOSA_W_FFN_DOWN_BIAS, // (D)
+    MOSA_W_COUNT
+} mosa_weight_slot;
+
+typedef enum mosa_naming {
+    MOSA_NAMING_GGUF,    // "blk.3.attn_q.weight"
+    MOSA_NAMING_HF,      // "model.layers.3.self_attn.q_proj.weight"
+    MOSA_NAMING_HF_BASE, // "layers.3.self_attn.q_proj.weight": saved without the language-model head
+    MOSA_NAMING_COUNT
+} mosa_naming;
+
+enum { MOSA_WEIGHT_NAME_MAX = 96, MOSA_WEIGHT_LAYERS_MAX = 4096 };
+
+typedef struct mosa_weight_info {
+    const char *label; // "attn_q": for messages
+    const char *gguf;  // pattern with one %d for the layer when per_layer
+    const char *hf;    // likewise; NULL when Hugging Face has no such tensor
+    bool per_layer;
+    bool is_matrix;   // two dims, and worth quantising
+    bool rotary_rows; // rows are rotary pairs: ordered differently in llama-family GGUF and Hugging Face files
+} mosa_weight_info;
+
+const mosa_weight_info *mosa_weight_info_of(mosa_weight_slot slot); // asserts on an invalid slot
+
+// Writes the NUL-terminated name into `name` (of MOSA_WEIGHT_NAME_MAX bytes); layer is ignored for slots of the model.
+// False when the scheme has no such tensor or layer is out of [0, MOSA_WEIGHT_LAYERS_MAX).
+bool mosa_weight_name(mosa_naming naming, mosa_weight_slot slot, int layer, char name[MOSA_WEIGHT_NAME_MAX]);
+
+// The reverse: true and *slot, *layer (-1 for slots of the model) when `name` is in the table.
+bool mosa_weight_parse(mosa_naming naming, const char *name, mosa_weight_slot *slot, int *layer);
+
+// Tensors that a file may carry and that mean nothing to us (rotary buffers computed from the configuration).
+bool mosa_weight_ignored(mosa_naming naming, const char *name);
+
+// Llama-family Q and K rows: Hugging Face pairs row i with i + d/2 of a head, GGUF pairs rows 2i and 2i+1. Gives the
+// row of the source (Hugging Face when to_gguf, else GGUF) from which row `row` of the destination is taken.
+int64_t mosa_weight_rotary_row(int64_t row, int64_t head_dim, bool to_gguf);
+
+#endif
