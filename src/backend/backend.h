@@ -11,6 +11,7 @@
 #include "base/status.h"
 #include "graph/graph.h"
 #include "graph/plan.h"
+#include "tensor/view.h"
 
 #include <stddef.h>
 #include <stdint.h>
@@ -19,14 +20,6 @@ typedef struct mosa_backend mosa_backend;
 typedef struct mosa_weight mosa_weight; // resident, possibly repacked weight
 typedef struct mosa_kv mosa_kv;         // KV pages of all layers
 typedef struct mosa_exec mosa_exec;     // a plan bound to weights and memory
-
-// A borrowed host tensor: row-major, shape as in the graph ([out, in] for matrices).
-typedef struct mosa_tensor_view {
-    mosa_dtype dtype;
-    mosa_shape shape;
-    const void *data;
-    size_t bytes;
-} mosa_tensor_view;
 
 typedef struct mosa_kv_spec {
     int layers, kv_heads, head_width;
