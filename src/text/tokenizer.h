@@ -19,6 +19,7 @@
 
 #include "base/status.h"
 #include "base/str.h"
+#include "text/text_range.h"
 
 typedef struct mosa_tokenizer mosa_tokenizer;
 typedef int32_t mosa_token_id;
@@ -74,20 +75,15 @@ enum {
 mosa_status mosa_tokenizer_encode(const mosa_tokenizer *tokenizer, mosa_slice text, unsigned flags,
                                   mosa_token_list *out, mosa_error *err) MOSA_MUST_USE;
 
-// A run of text with one origin. `trusted` text (of a chat template) may spell control tokens, other text may not.
-typedef struct mosa_text_segment {
-    mosa_slice text;
-    bool trusted;
-} mosa_text_segment;
-
-// As mosa_tokenizer_encode of the concatenated segments, except that a control token is recognised only where all of
-// its bytes are trusted. A border between segments has no other effect: words, merges and normalisation run across it
-// exactly as in the concatenated string. (A control token's spelling may span two trusted neighbours.) Control tokens
-// that the tokenizer's file marks "normalized" are matched after normalisation if the whole text is trusted, and on the
-// bytes as given otherwise. flags: MOSA_ENCODE_ADD_SPECIAL only; trust comes from the segments.
-mosa_status mosa_tokenizer_encode_segments(const mosa_tokenizer *tokenizer, const mosa_text_segment *segments,
-                                           size_t count, unsigned flags, mosa_token_list *out,
-                                           mosa_error *err) MOSA_MUST_USE;
+// As mosa_tokenizer_encode, but trust is given per range of bytes (text/text_range.h; a rendered chat template has
+// them): a control token is recognised only where all of its bytes are trusted. A border between ranges has no other
+// effect: words, merges and normalisation run across it exactly as without ranges, and a control token's spelling may
+// span two trusted neighbours. Bytes that no range covers are untrusted; ranges are in order and do not overlap, or the
+// call fails with MOSA_EINVALID. Control tokens that the tokenizer's file marks "normalized" are matched after
+// normalisation if the whole text is trusted, and on the bytes as given otherwise. flags: MOSA_ENCODE_ADD_SPECIAL only.
+mosa_status mosa_tokenizer_encode_ranges(const mosa_tokenizer *tokenizer, mosa_slice text,
+                                         const mosa_text_range *ranges, size_t range_count, unsigned flags,
+                                         mosa_token_list *out, mosa_error *err) MOSA_MUST_USE;
 
 // --- Decoding -------------------------------------------------------------------------------------------------------
 
