@@ -81,6 +81,10 @@ typedef struct mosa_backend_ops {
 
 enum { MOSA_WEIGHT_MATRIX = 1, MOSA_WEIGHT_TABLE = 2, MOSA_WEIGHT_VECTOR = 4 };
 
+// The set of MOSA_WEIGHT_* that the nodes of a graph make of one weight slot; 0 when unused. A weight shared by
+// several graphs is created with the union.
+unsigned mosa_graph_weight_uses(const mosa_graph *graph, int32_t slot);
+
 struct mosa_backend {
     const mosa_backend_ops *ops;
 };

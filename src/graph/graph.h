@@ -98,7 +98,7 @@ typedef union mosa_attrs {
         float softcap;  // 0 = none; else scores become softcap * tanh(score / softcap)
         bool causal;
     } attention;        // ATTENTION and KV_WRITE (layer, kv_heads, head_width)
-    struct { int layout; } quantize; // backend-private layout number
+    struct { int64_t row_bytes; int layout; } quantize; // backend-private layout number and bytes of one packed row
 } mosa_attrs;
 
 typedef struct mosa_value_info {
@@ -106,7 +106,8 @@ typedef struct mosa_value_info {
     mosa_dtype dtype;
     mosa_shape shape;
     int32_t producer;   // node index, or -1
-    int32_t slot;       // input: binding index; weight: weight index; state: state index; computed: output number
+    int32_t slot;       // input: binding index; weight: weight index; state: state index, also of later versions;
+                        // computed: output number of its producer
     const char *name;   // "blk.3.attn_q.weight", "tokens", or NULL
 } mosa_value_info;
 
@@ -134,7 +135,8 @@ mosa_graph *mosa_graph_create(mosa_error *err); // NULL on out-of-memory
 void mosa_graph_destroy(mosa_graph *graph);     // NULL-safe
 mosa_status mosa_graph_status(const mosa_graph *graph, mosa_error *err);
 
-// Sources. Names are copied. Slots are numbered in order of creation.
+// Sources. Names are copied. Slots are numbered in order of creation. A version of a state may be used until an op
+// consumes it to make the next version; a use after that is a fault.
 mosa_value mosa_graph_input(mosa_graph *graph, const char *name, mosa_dtype dtype, mosa_shape shape);
 mosa_value mosa_graph_weight(mosa_graph *graph, const char *name, mosa_dtype dtype, mosa_shape shape);
 mosa_value mosa_graph_state(mosa_graph *graph, const char *name);

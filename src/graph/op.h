@@ -11,7 +11,10 @@ typedef struct mosa_op_info {
     const char *name;    // "rms_norm"
     int n_in_min, n_in_max;
     int n_out;
-    bool stateful;       // reads or writes a state: never merged or dropped while its output version is used
+    const char *operands[MOSA_NODE_INPUTS_MAX]; // "x", "w": for messages
+    bool stateful; // reads or writes a state: never merged; a node that writes one is never dropped
+    bool rowwise;  // output row r reads row r of its row operands only, and kernels split the work by rows. Nodes of
+                   // this kind that feed each other share a stage: the thread that made a row goes on with it
     // Checks inputs (already in node->in) and sets dtype and shape of every output: outs[0..n_out).
     // Fault: fills err, naming the op, the operand and both shapes.
     mosa_status (*infer)(const mosa_graph *graph, const mosa_node *node, mosa_value_info *outs, mosa_error *err);

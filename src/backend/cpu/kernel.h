@@ -5,6 +5,9 @@
 // with its thread number and does its share of the work; between stages the pool meets at a barrier. A kernel with
 // `phases` > 1 is called once per phase with a barrier between.
 //
+// Kernels of rowwise ops (graph/op.h) give thread t the rows of mosa_cpu_share(rows, 1, t, n_threads), all columns:
+// a stage may hold two of them, one fed by the other, with no barrier between.
+//
 // Determinism contract: every output row depends only on that row's inputs (and, for attention, its sequence): the
 // order of operations never depends on rows, threads or neighbours.
 #ifndef MOSA_BACKEND_CPU_KERNEL_H
@@ -17,7 +20,8 @@ enum { MOSA_CPU_SCRATCH_BYTES = 1 << 20 };
 typedef struct mosa_cpu_args {
     const mosa_graph *graph;
     const mosa_node *node;
-    int32_t rows;                             // rows of this run
+    int32_t rows;                             // rows of the node: its first output's, or its first input's when that
+                                              // is a state
     const mosa_batch *batch;
     const void *in[MOSA_NODE_INPUTS_MAX];     // activations: row 0; weights: mosa_weight*; states: mosa_kv*
     void *out[MOSA_NODE_OUTPUTS_MAX];         // states: the same mosa_kv*
@@ -46,12 +50,27 @@ typedef struct mosa_cpu_features { bool avx2, fma, f16c, avx512f, avx512vnni; } 
 mosa_cpu_features mosa_cpu_detect(void);
 
 // A weight on the CPU. `view` is the file's own bytes (borrowed); `packed` is what LINEAR reads, made at load by
-// mosa_cpu_pack (pack.h), or NULL when this weight is never the matrix of a LINEAR.
+// mosa_cpu_pack (pack.h), or NULL when this weight is never the matrix of a LINEAR; `vector` is what norms and biases
+// read, or NULL when this weight is never one.
 struct mosa_weight {
     mosa_tensor_view view;
-    void *packed;        // owned, 64-byte aligned, huge pages where possible
+    void *packed;         // owned, 64-byte aligned, huge pages where possible
     size_t packed_bytes;
+    const float *vector;  // (n_elements) the view's own data when that is aligned f32, else owned
+    size_t vector_bytes;  // owned bytes, 0 when borrowed
 };
+
+// A vector operand (norm weight, bias, frequencies): f32, whether it is a weight or an activation.
+static inline const float *mosa_cpu_vector(const mosa_cpu_args *args, int operand) {
+    bool is_weight = mosa_graph_value(args->graph, args->node->in[operand])->kind == MOSA_VALUE_WEIGHT;
+    return is_weight ? ((const mosa_weight *)args->in[operand])->vector : (const float *)args->in[operand];
+}
+static inline const float *mosa_cpu_in_row(const mosa_cpu_args *args, int operand, int64_t row) {
+    return (const float *)((const char *)args->in[operand] + row * args->in_stride[operand]);
+}
+static inline float *mosa_cpu_out_row(const mosa_cpu_args *args, int output, int64_t row) {
+    return (float *)((char *)args->out[output] + row * args->out_stride[output]);
+}
 
 // KV pages on the CPU: for layer l, page p, kv head g: K rows [page_tokens][head_width], then V rows likewise.
 struct mosa_kv {
