@@ -49,7 +49,7 @@ bool mosa_status_retryable(mosa_status status);
     } while (0)
 
 // Owned locals: MOSA_AUTO(mosa_free) char *p = ...; the function named takes a pointer to the variable.
-#define MOSA_AUTO(cleanup) __attribute__((cleanup(cleanup)))
+#define MOSA_AUTO(function) __attribute__((cleanup(function)))
 void mosa_auto_free(void *pointer_to_pointer);                  // free(*p)
 void mosa_auto_close(int *fd);                                  // close(*fd) when >= 0
 #define MOSA_AUTO_FREE MOSA_AUTO(mosa_auto_free)

@@ -1,0 +1,55 @@
+// What a decoder-only model is made of, read from its files and checked before anything is built.
+#ifndef MOSA_MODEL_CONFIG_H
+#define MOSA_MODEL_CONFIG_H
+
+#include "base/status.h"
+#include "graph/graph.h"
+#include "model/source.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+// Limits that a real model stays far below; a lying file fails here instead of in an allocation.
+enum {
+    MOSA_MODEL_LAYERS_MAX = 1024,
+    MOSA_MODEL_WIDTH_MAX = 1 << 17,
+    MOSA_MODEL_HEADS_MAX = 1024,
+    MOSA_MODEL_HEAD_WIDTH_MAX = 1024,
+    MOSA_MODEL_CONTEXT_MAX = 1 << 24,
+};
+
+typedef struct mosa_model_config {
+    int layers;
+    int64_t width;      // D
+    int64_t ffn;        // F
+    int64_t vocab;      // V, rows of the embedding table
+    int heads;          // H
+    int kv_heads;       // G, divides H
+    int head_width;     // C
+    int64_t context;    // positions that the model was trained for
+    float norm_eps;
+    mosa_act act;
+    int window;           // sliding window, 0 = none
+    int window_from_layer; // layers below see everything
+    bool qk_norm;         // RMS norm per head on q and k
+    mosa_rope_style rope_style;
+    int rope_width;       // rotated columns of a head, even
+    float rope_mscale;
+    const float *rope_inv_freq; // (rope_width / 2), in the arena given to mosa_model_config_read
+} mosa_model_config;
+
+// Reads what all families share. The family's own hook runs afterwards and may change anything.
+mosa_status mosa_model_config_read(const mosa_model_source *source, mosa_arena *arena, mosa_model_config *out,
+                                   mosa_error *err);
+
+// Fills rope_inv_freq and rope_mscale from the rope scaling that the files name: none, linear, llama3 (also as GGUF
+// rope_freqs divisors), yarn; dynamic counts as none within the trained context. MOSA_EUNSUPPORTED names any other.
+mosa_status mosa_model_rope_read(const mosa_model_source *source, mosa_arena *arena, mosa_model_config *config,
+                                 mosa_error *err);
+
+// The rule of Hugging Face configs that name a window but use it only when use_sliding_window is true, from layer
+// max_window_layers upwards. Leaves GGUF models as they are.
+mosa_status mosa_model_config_optional_window(const mosa_model_source *source, mosa_model_config *config,
+                                              mosa_error *err);
+
+#endif

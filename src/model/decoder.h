@@ -1,0 +1,65 @@
+// Builds the graphs of a decoder-only transformer from pieces that families share.
+//
+// Three graphs come from one decoder: the body (tokens -> hidden rows), the head (hidden rows -> logits) and the
+// embedding end (hidden rows -> normed hidden rows). They share the weight list, so that each tensor is made resident
+// once whatever graphs use it.
+#ifndef MOSA_MODEL_DECODER_H
+#define MOSA_MODEL_DECODER_H
+
+#include "graph/graph.h"
+#include "model/config.h"
+#include "model/source.h"
+
+typedef struct mosa_decoder_weight {
+    mosa_tensor_view view; // borrowed from the source, or computed (rotary frequencies) in the model's arena
+    const char *name;      // as the file spells it; in the model's arena
+    mosa_dtype dtype;      // resident type: view.dtype, or what it is quantised to at load
+    unsigned uses;         // MOSA_WEIGHT_* of backend/backend.h, over all graphs
+} mosa_decoder_weight;
+
+typedef struct mosa_decoder {
+    const mosa_model_config *config;
+    const mosa_model_source *source;
+    mosa_arena *arena;
+    mosa_dtype quantize;          // matrices stored as f32, f16 or bf16 become this type at load; MOSA_F32 = keep
+    mosa_decoder_weight *weights; // (n_weights)
+    int n_weights, cap_weights;
+    // Of the graph under construction:
+    mosa_graph *graph;
+    int32_t *slot_weight; // (graph->n_weights) index into weights[] of each weight slot
+    int cap_slots;
+    mosa_value positions, rope_table, kv;
+    mosa_error error; // first fault
+} mosa_decoder;
+
+void mosa_decoder_init(mosa_decoder *decoder, const mosa_model_config *config, const mosa_model_source *source,
+                       mosa_arena *arena);
+
+// Starts a graph; weights named from here on are its own slots. The graph is handed over by mosa_decoder_end, with the
+// index of the resident weight for each of its slots (in the arena).
+mosa_status mosa_decoder_begin(mosa_decoder *decoder, mosa_error *err);
+mosa_status mosa_decoder_end(mosa_decoder *decoder, mosa_graph **graph, int32_t **slot_weight, mosa_error *err);
+
+// A weight of the file, checked against the shape that the config asks for. Required ones fail the decoder when absent;
+// optional ones give MOSA_NO_VALUE.
+mosa_value mosa_decoder_weight_of(mosa_decoder *decoder, mosa_weight_slot slot, int layer, mosa_shape shape,
+                                  bool required);
+// A vector computed at load, such as rotary frequencies.
+mosa_value mosa_decoder_constant(mosa_decoder *decoder, const char *name, const float *data, int64_t count);
+
+// Pieces of a block. Each takes and returns rows [T, D].
+mosa_value mosa_decoder_attention(mosa_decoder *decoder, mosa_value x, int layer); // q,k,v, rope, pages, output matrix
+mosa_value mosa_decoder_gated_ffn(mosa_decoder *decoder, mosa_value x, int layer); // down(act(gate x) * up x)
+mosa_value mosa_decoder_norm(mosa_decoder *decoder, mosa_value x, mosa_weight_slot slot, int layer);
+
+// x + attention(norm(x)), then + ffn(norm(.)): the pre-norm block of the llama lineage.
+mosa_value mosa_decoder_prenorm_block(mosa_decoder *decoder, mosa_value x, int layer);
+
+// Whole graphs. Inputs of the body: slot 0 tokens i32 [T], slot 1 positions i32 [T]; state 0: the KV pages; output:
+// hidden [T,D] before the last norm. Input of the others: slot 0 hidden f32 [R,D].
+typedef mosa_value (*mosa_decoder_block_fn)(mosa_decoder *decoder, mosa_value x, int layer);
+void mosa_decoder_build_body(mosa_decoder *decoder, mosa_decoder_block_fn block);
+void mosa_decoder_build_head(mosa_decoder *decoder);  // output: logits f32 [R,V]
+void mosa_decoder_build_embed(mosa_decoder *decoder); // output: normed hidden f32 [R,D]
+
+#endif

@@ -1,0 +1,37 @@
+// The list of model families. Order is match order.
+#include "model/family.h"
+
+#include <string.h>
+
+extern const mosa_family mosa_family_llama;
+extern const mosa_family mosa_family_qwen2;
+extern const mosa_family mosa_family_qwen3;
+
+static const mosa_family *const families[] = {
+    &mosa_family_llama,
+    &mosa_family_qwen2,
+    &mosa_family_qwen3,
+};
+
+const mosa_family *mosa_family_at(size_t index) { return index < MOSA_COUNT(families) ? families[index] : NULL; }
+
+static bool listed(const char *const *names, size_t count, const char *name) {
+    for (size_t i = 0; i < count && names[i]; i++)
+        if (strcmp(names[i], name) == 0) return true;
+    return false;
+}
+
+mosa_status mosa_family_find(const mosa_model_source *source, const mosa_family **out, mosa_error *err) {
+    const char *arch = mosa_model_source_arch(source);
+    bool gguf = mosa_model_source_is_gguf(source);
+    for (size_t i = 0; i < MOSA_COUNT(families); i++) {
+        const mosa_family *family = families[i];
+        if (!listed(gguf ? family->gguf_archs : family->hf_types,
+                    gguf ? MOSA_COUNT(family->gguf_archs) : MOSA_COUNT(family->hf_types), arch))
+            continue;
+        *out = family;
+        return MOSA_OK;
+    }
+    mosa_fail(err, MOSA_EUNSUPPORTED, "%s: architecture \"%s\" is not supported", mosa_model_source_path(source), arch);
+    return mosa_hint(err, "supported: llama (also mistral, smollm), qwen2, qwen3");
+}

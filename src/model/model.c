@@ -1,0 +1,206 @@
+// Opening a model: files -> config -> graphs -> lowering -> plans -> resident weights -> execs.
+#include "model/model.h"
+
+#include "model/family.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+// One of the three graphs with everything that runs it.
+typedef struct part {
+    const char *name;
+    mosa_graph *graph;    // as built
+    mosa_graph *lowered;  // as the backend runs it; weight slots are those of `graph`
+    mosa_plan *plan;
+    mosa_exec *exec;
+    int32_t *slot_weight; // (graph->n_weights) index into model->weights; in the model's arena
+} part;
+
+enum { PART_BODY, PART_HEAD, PART_EMBED, PART_COUNT };
+
+struct mosa_model {
+    mosa_backend *backend;
+    mosa_arena arena;
+    mosa_model_source *source;
+    mosa_model_config config;
+    part parts[PART_COUNT];
+    mosa_weight **weights; // (n_weights), in the arena
+    void **quantized;      // (n_weights) bytes quantised at load, or NULL; owned
+    int n_weights;
+    size_t weight_bytes;
+};
+
+void mosa_model_close(mosa_model *model) {
+    if (!model) return;
+    const mosa_backend_ops *ops = model->backend->ops;
+    for (int i = 0; i < PART_COUNT; i++) {
+        part *p = &model->parts[i];
+        if (p->exec) ops->exec_destroy(model->backend, p->exec);
+        mosa_plan_destroy(p->plan);
+        mosa_graph_destroy(p->lowered);
+        mosa_graph_destroy(p->graph);
+    }
+    for (int i = 0; i < model->n_weights; i++) {
+        if (model->weights && model->weights[i]) ops->weight_destroy(model->backend, model->weights[i]);
+        if (model->quantized) free(model->quantized[i]);
+    }
+    mosa_model_source_close(model->source);
+    mosa_arena_finish(&model->arena);
+    free(model);
+}
+
+static mosa_status build_part(mosa_model *model, mosa_decoder *decoder, const mosa_family *family, int which,
+                              int64_t max_rows, mosa_error *err) {
+    part *p = &model->parts[which];
+    MOSA_TRY(mosa_decoder_begin(decoder, err));
+    if (which == PART_BODY) mosa_decoder_build_body(decoder, family->block);
+    if (which == PART_HEAD) mosa_decoder_build_head(decoder);
+    if (which == PART_EMBED) mosa_decoder_build_embed(decoder);
+    MOSA_TRY(mosa_decoder_end(decoder, &p->graph, &p->slot_weight, err));
+    MOSA_TRY(model->backend->ops->lower(model->backend, p->graph, &p->lowered, err));
+    return mosa_plan_create(p->lowered, max_rows, &p->plan, err);
+}
+
+// Quantises a plain matrix row by row into memory that the model owns, and points the view at it.
+static mosa_status quantize_view(const mosa_decoder_weight *weight, mosa_tensor_view *view, void **owned,
+                                 mosa_error *err) {
+    const mosa_dtype_traits *from = mosa_dtype_traits_of(view->dtype), *to = mosa_dtype_traits_of(weight->dtype);
+    int64_t rows = view->dims[0], k = view->dims[1];
+    size_t row_in, row_out;
+    if (!mosa_dtype_bytes(view->dtype, k, &row_in) || !mosa_dtype_bytes(weight->dtype, k, &row_out) || !to->from_f32)
+        return mosa_fail(err, MOSA_EUNSUPPORTED, "tensor %s cannot be quantised to %s", weight->name, to->name);
+    MOSA_AUTO_FREE float *row = malloc((size_t)k * sizeof *row);
+    unsigned char *bytes = calloc((size_t)rows, row_out);
+    if (!row || !bytes) {
+        free(bytes);
+        return mosa_fail(err, MOSA_ENOMEM, "out of memory while quantising tensor %s", weight->name);
+    }
+    for (int64_t r = 0; r < rows; r++) {
+        from->to_f32((const char *)view->data + (size_t)r * row_in, row, k);
+        to->from_f32(row, bytes + (size_t)r * row_out, k);
+    }
+    view->dtype = weight->dtype;
+    view->data = *owned = bytes;
+    view->bytes = (size_t)rows * row_out;
+    return MOSA_OK;
+}
+
+static mosa_status load_weights(mosa_model *model, const mosa_decoder *decoder, mosa_error *err) {
+    int count = decoder->n_weights;
+    model->weights = MOSA_ARENA_ARRAY(&model->arena, mosa_weight *, (size_t)count);
+    model->quantized = MOSA_ARENA_ARRAY(&model->arena, void *, (size_t)count);
+    if (!model->weights || !model->quantized) return mosa_fail(err, MOSA_ENOMEM, "out of memory while loading weights");
+    model->n_weights = count;
+    for (int i = 0; i < count; i++) {
+        const mosa_decoder_weight *weight = &decoder->weights[i];
+        mosa_tensor_view view = weight->view;
+        if (weight->dtype != view.dtype) MOSA_TRY(quantize_view(weight, &view, &model->quantized[i], err));
+        mosa_status status = model->backend->ops->weight_create(model->backend, &view, weight->uses,
+                                                                &model->weights[i], err);
+        if (status != MOSA_OK) return mosa_fail_prefix(err, weight->name);
+        bool in_place = weight->uses & (MOSA_WEIGHT_TABLE | MOSA_WEIGHT_VECTOR);
+        model->weight_bytes += model->backend->ops->weight_bytes(model->weights[i]) + (in_place ? view.bytes : 0);
+    }
+    return MOSA_OK;
+}
+
+static mosa_status create_exec(mosa_model *model, part *p, mosa_error *err) {
+    MOSA_AUTO_FREE mosa_weight **slots = calloc((size_t)p->graph->n_weights + 1, sizeof(mosa_weight *));
+    if (!slots) return mosa_fail(err, MOSA_ENOMEM, "out of memory while binding weights");
+    for (int i = 0; i < p->graph->n_weights; i++) slots[i] = model->weights[p->slot_weight[i]];
+    return model->backend->ops->exec_create(model->backend, p->plan, slots, &p->exec, err);
+}
+
+static mosa_status open_into(mosa_model *model, const mosa_model_options *options, mosa_error *err) {
+    const mosa_family *family;
+    MOSA_TRY(mosa_model_source_open(options->path, &model->source, err));
+    MOSA_TRY(mosa_family_find(model->source, &family, err));
+    MOSA_TRY(mosa_model_config_read(model->source, &model->arena, &model->config, err));
+    MOSA_TRY(family->configure(model->source, &model->config, err));
+    mosa_decoder decoder;
+    mosa_decoder_init(&decoder, &model->config, model->source, &model->arena);
+    decoder.quantize = options->quantize;
+    for (int i = 0; i < PART_COUNT; i++) {
+        int64_t rows = i == PART_HEAD ? options->max_outputs : options->max_rows;
+        MOSA_TRY(build_part(model, &decoder, family, i, rows, err));
+    }
+    MOSA_TRY(load_weights(model, &decoder, err));
+    for (int i = 0; i < PART_COUNT; i++) MOSA_TRY(create_exec(model, &model->parts[i], err));
+    return MOSA_OK;
+}
+
+mosa_status mosa_model_open(mosa_backend *backend, const mosa_model_options *options, mosa_model **out,
+                            mosa_error *err) {
+    mosa_model *model = calloc(1, sizeof *model);
+    if (!model) return mosa_fail(err, MOSA_ENOMEM, "%s: out of memory", options->path);
+    model->backend = backend;
+    mosa_arena_init(&model->arena, 0, 0);
+    static const char *const names[PART_COUNT] = {"body", "head", "embed"};
+    for (int i = 0; i < PART_COUNT; i++) model->parts[i].name = names[i];
+    mosa_status status = open_into(model, options, err);
+    if (status != MOSA_OK) {
+        mosa_model_close(model);
+        return status;
+    }
+    *out = model;
+    return MOSA_OK;
+}
+
+const mosa_model_config *mosa_model_get_config(const mosa_model *model) { return &model->config; }
+const mosa_model_source *mosa_model_get_source(const mosa_model *model) { return model->source; }
+size_t mosa_model_weight_bytes(const mosa_model *model) { return model->weight_bytes; }
+
+size_t mosa_model_scratch_bytes(const mosa_model *model) {
+    size_t sum = 0;
+    for (int i = 0; i < PART_COUNT; i++) sum += (size_t)model->parts[i].plan->arena_bytes;
+    return sum;
+}
+
+static mosa_status run(mosa_model *model, int which, const mosa_batch *batch, const void *const *inputs,
+                       mosa_kv *const *states, const float **rows, mosa_error *err) {
+    const void *outputs[1] = {NULL};
+    mosa_bindings bindings = {.inputs = inputs, .states = states, .outputs = outputs};
+    MOSA_TRY(model->backend->ops->exec_run(model->parts[which].exec, batch, &bindings, err));
+    *rows = outputs[0];
+    return MOSA_OK;
+}
+
+mosa_status mosa_model_forward(mosa_model *model, const int32_t *tokens, const int32_t *positions,
+                               const mosa_batch *batch, mosa_kv *kv, const float **hidden, mosa_error *err) {
+    const void *inputs[] = {tokens, positions};
+    mosa_kv *states[] = {kv};
+    return run(model, PART_BODY, batch, inputs, states, hidden, err);
+}
+
+static mosa_status run_rowwise(mosa_model *model, int which, const float *hidden, int32_t rows, const float **out,
+                               mosa_error *err) {
+    const void *inputs[] = {hidden};
+    mosa_batch batch = {.rows = rows};
+    return run(model, which, &batch, inputs, NULL, out, err);
+}
+
+mosa_status mosa_model_logits(mosa_model *model, const float *hidden, int32_t rows, const float **logits,
+                              mosa_error *err) {
+    return run_rowwise(model, PART_HEAD, hidden, rows, logits, err);
+}
+
+mosa_status mosa_model_normed(mosa_model *model, const float *hidden, int32_t rows, const float **normed,
+                              mosa_error *err) {
+    return run_rowwise(model, PART_EMBED, hidden, rows, normed, err);
+}
+
+static const part *find_part(const mosa_model *model, const char *name) {
+    for (int i = 0; i < PART_COUNT; i++)
+        if (strcmp(model->parts[i].name, name) == 0) return &model->parts[i];
+    return NULL;
+}
+
+mosa_exec *mosa_model_exec(mosa_model *model, const char *name) {
+    const part *p = find_part(model, name);
+    return p ? p->exec : NULL;
+}
+
+const mosa_plan *mosa_model_plan(const mosa_model *model, const char *name) {
+    const part *p = find_part(model, name);
+    return p ? p->plan : NULL;
+}

@@ -1,0 +1,47 @@
+// A resident model: config, weights on a backend, and the three plans that run it.
+//
+// Rows in, rows out: the model knows nothing of requests. The engine decides which rows are in a batch and owns the KV
+// pages. Ownership: a model owns its source, weights, plans; it borrows the backend, which must outlive it.
+// Thread: one thread at a time runs the forward functions; nothing is allocated in them.
+#ifndef MOSA_MODEL_MODEL_H
+#define MOSA_MODEL_MODEL_H
+
+#include "backend/backend.h"
+#include "model/config.h"
+#include "model/source.h"
+
+typedef struct mosa_model mosa_model;
+
+typedef struct mosa_model_options {
+    const char *path;
+    mosa_dtype quantize; // matrices of an unquantised model become this at load; MOSA_F32 = keep
+    int64_t max_rows;    // T of one body run
+    int64_t max_outputs; // R of one head run
+} mosa_model_options;
+
+mosa_status mosa_model_open(mosa_backend *backend, const mosa_model_options *options, mosa_model **out,
+                            mosa_error *err);
+void mosa_model_close(mosa_model *model); // NULL-safe
+
+const mosa_model_config *mosa_model_get_config(const mosa_model *model);
+const mosa_model_source *mosa_model_get_source(const mosa_model *model);
+size_t mosa_model_weight_bytes(const mosa_model *model);  // resident bytes, mapped ones that are read included
+size_t mosa_model_scratch_bytes(const mosa_model *model); // activation arenas of all plans
+
+// tokens, positions: i32 [batch->rows]. *hidden: f32 [rows, D], valid until the next run of the body.
+mosa_status mosa_model_forward(mosa_model *model, const int32_t *tokens, const int32_t *positions,
+                               const mosa_batch *batch, mosa_kv *kv, const float **hidden, mosa_error *err);
+
+// hidden: f32 [rows, D], rows <= max_outputs. *logits: f32 [rows, V], valid until the next call.
+mosa_status mosa_model_logits(mosa_model *model, const float *hidden, int32_t rows, const float **logits,
+                              mosa_error *err);
+
+// hidden: f32 [rows, D], rows <= max_rows. *normed: f32 [rows, D], valid until the next call.
+mosa_status mosa_model_normed(mosa_model *model, const float *hidden, int32_t rows, const float **normed,
+                              mosa_error *err);
+
+// The execs, for per-op profiles: "body", "head", "embed". NULL for another name.
+mosa_exec *mosa_model_exec(mosa_model *model, const char *name);
+const mosa_plan *mosa_model_plan(const mosa_model *model, const char *name);
+
+#endif

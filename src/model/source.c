@@ -1,0 +1,223 @@
+// One face over GGUF files and Hugging Face folders.
+#include "model/source.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+struct mosa_model_source {
+    char *path;   // the GGUF file or the folder
+    char *name;   // for people
+    char *arch;
+    mosa_gguf *gguf;
+    mosa_hf_config *config;
+    mosa_safetensors *tensors;
+    mosa_naming naming;
+};
+
+typedef struct hparam_row {
+    const char *gguf; // suffix behind the architecture's name
+    const char *hf;
+} hparam_row;
+
+static const hparam_row hparam_table[MOSA_H_COUNT] = {
+    [MOSA_H_LAYERS] = {"block_count", "num_hidden_layers"},
+    [MOSA_H_WIDTH] = {"embedding_length", "hidden_size"},
+    [MOSA_H_FFN] = {"feed_forward_length", "intermediate_size"},
+    [MOSA_H_HEADS] = {"attention.head_count", "num_attention_heads"},
+    [MOSA_H_KV_HEADS] = {"attention.head_count_kv", "num_key_value_heads"},
+    [MOSA_H_HEAD_WIDTH] = {"attention.key_length", "head_dim"},
+    [MOSA_H_CONTEXT] = {"context_length", "max_position_embeddings"},
+    [MOSA_H_WINDOW] = {"attention.sliding_window", "sliding_window"},
+    [MOSA_H_NORM_EPS] = {"attention.layer_norm_rms_epsilon", "rms_norm_eps"},
+    [MOSA_H_ROPE_BASE] = {"rope.freq_base", "rope_theta"},
+};
+
+void mosa_model_source_close(mosa_model_source *source) {
+    if (!source) return;
+    mosa_gguf_close(source->gguf);
+    mosa_hf_config_close(source->config);
+    mosa_safetensors_close(source->tensors);
+    free(source->path);
+    free(source->name);
+    free(source->arch);
+    free(source);
+}
+
+static char *last_part(const char *path) {
+    size_t len = strlen(path);
+    while (len > 1 && path[len - 1] == '/') len--;
+    size_t begin = len;
+    while (begin > 0 && path[begin - 1] != '/') begin--;
+    size_t end = len;
+    if (end - begin > 5 && memcmp(path + end - 5, ".gguf", 5) == 0) end -= 5;
+    return strndup(path + begin, end - begin);
+}
+
+static mosa_status open_gguf(mosa_model_source *source, mosa_error *err) {
+    mosa_slice text;
+    MOSA_TRY(mosa_gguf_open(source->path, &source->gguf, err));
+    MOSA_TRY(mosa_gguf_get_str(source->gguf, "general.architecture", &text, err));
+    source->arch = strndup(text.data, text.len);
+    MOSA_TRY(mosa_gguf_get_str_or(source->gguf, "general.name", (mosa_slice){0}, &text, err));
+    source->name = text.len ? strndup(text.data, text.len) : last_part(source->path);
+    source->naming = MOSA_NAMING_GGUF;
+    if (!source->arch || !source->name) return mosa_fail(err, MOSA_ENOMEM, "%s: out of memory", source->path);
+    return MOSA_OK;
+}
+
+static mosa_status open_folder(mosa_model_source *source, mosa_error *err) {
+    MOSA_AUTO_FREE char *config_path = NULL;
+    const char *arch;
+    if (asprintf(&config_path, "%s/config.json", source->path) < 0) {
+        config_path = NULL;
+        return mosa_fail(err, MOSA_ENOMEM, "%s: out of memory", source->path);
+    }
+    MOSA_TRY(mosa_hf_config_open(config_path, &source->config, err));
+    MOSA_TRY(mosa_hf_config_model_type(source->config, &arch, err));
+    MOSA_TRY(mosa_safetensors_open(source->path, &source->tensors, err));
+    source->arch = strdup(arch);
+    source->name = last_part(source->path);
+    if (!source->arch || !source->name) return mosa_fail(err, MOSA_ENOMEM, "%s: out of memory", source->path);
+    char name[MOSA_WEIGHT_NAME_MAX];
+    source->naming = MOSA_NAMING_HF;
+    if (mosa_weight_name(MOSA_NAMING_HF, MOSA_W_TOKEN_EMBD, 0, name) &&
+        !mosa_safetensors_tensor_find(source->tensors, name)) {
+        source->naming = MOSA_NAMING_HF_BASE;
+    }
+    return MOSA_OK;
+}
+
+// A file inside a Hugging Face folder stands for the folder.
+static char *folder_of(const char *path) {
+    const char *slash = strrchr(path, '/');
+    return slash ? strndup(path, (size_t)(slash - path)) : strdup(".");
+}
+
+mosa_status mosa_model_source_open(const char *path, mosa_model_source **out, mosa_error *err) {
+    struct stat info;
+    if (stat(path, &info) != 0) {
+        mosa_fail_errno(err, errno, "%s", path);
+        return mosa_hint(err, "give a .gguf file or a Hugging Face folder; `mosa pull hf:org/name` fetches one");
+    }
+    mosa_model_source *source = calloc(1, sizeof *source);
+    if (!source) return mosa_fail(err, MOSA_ENOMEM, "%s: out of memory", path);
+    size_t len = strlen(path);
+    bool inside = !S_ISDIR(info.st_mode) && ((len > 5 && strcmp(path + len - 5, ".json") == 0) ||
+                                             (len > 12 && strcmp(path + len - 12, ".safetensors") == 0));
+    bool folder = S_ISDIR(info.st_mode) || inside;
+    source->path = inside ? folder_of(path) : strdup(path);
+    mosa_status status = !source->path ? mosa_fail(err, MOSA_ENOMEM, "%s: out of memory", path)
+                         : folder      ? open_folder(source, err)
+                                       : open_gguf(source, err);
+    if (status != MOSA_OK) {
+        mosa_model_source_close(source);
+        return status;
+    }
+    *out = source;
+    return MOSA_OK;
+}
+
+const char *mosa_model_source_path(const mosa_model_source *source) { return source->path; }
+const char *mosa_model_source_arch(const mosa_model_source *source) { return source->arch; }
+const char *mosa_model_source_name(const mosa_model_source *source) { return source->name; }
+bool mosa_model_source_is_gguf(const mosa_model_source *source) { return source->gguf != NULL; }
+const mosa_gguf *mosa_model_source_gguf(const mosa_model_source *source) { return source->gguf; }
+const mosa_hf_config *mosa_model_source_hf_config(const mosa_model_source *source) { return source->config; }
+
+const char *mosa_model_source_key(const mosa_model_source *source, const char *suffix, char *buffer) {
+    snprintf(buffer, MOSA_GGUF_NAME_MAX + 1, "%s.%s", source->arch, suffix);
+    return buffer;
+}
+
+static mosa_status out_of_range(const mosa_model_source *source, const char *key, double value, double min, double max,
+                                mosa_error *err) {
+    return mosa_fail(err, MOSA_EINVALID, "%s: %s is %g, must be between %g and %g", source->path, key, value, min, max);
+}
+
+mosa_status mosa_model_source_i64(const mosa_model_source *source, mosa_hparam which, int64_t min, int64_t max,
+                                  int64_t *out, mosa_error *err) {
+    if (source->config) return mosa_hf_config_i64(source->config, hparam_table[which].hf, min, max, out, err);
+    char buffer[MOSA_GGUF_NAME_MAX + 1];
+    const char *key = mosa_model_source_key(source, hparam_table[which].gguf, buffer);
+    int64_t value;
+    MOSA_TRY(mosa_gguf_get_i64(source->gguf, key, &value, err));
+    if (value < min || value > max) return out_of_range(source, key, (double)value, (double)min, (double)max, err);
+    *out = value;
+    return MOSA_OK;
+}
+
+mosa_status mosa_model_source_i64_or(const mosa_model_source *source, mosa_hparam which, int64_t min, int64_t max,
+                                     int64_t fallback, int64_t *out, mosa_error *err) {
+    char buffer[MOSA_GGUF_NAME_MAX + 1];
+    const hparam_row *row = &hparam_table[which];
+    bool present = source->config
+                       ? mosa_hf_config_has(source->config, row->hf)
+                       : mosa_gguf_kv_find(source->gguf, mosa_model_source_key(source, row->gguf, buffer)) != NULL;
+    if (present) return mosa_model_source_i64(source, which, min, max, out, err);
+    *out = fallback;
+    return MOSA_OK;
+}
+
+mosa_status mosa_model_source_f64_or(const mosa_model_source *source, mosa_hparam which, double min, double max,
+                                     double fallback, double *out, mosa_error *err) {
+    if (source->config)
+        return mosa_hf_config_f64_or(source->config, hparam_table[which].hf, min, max, fallback, out, err);
+    char buffer[MOSA_GGUF_NAME_MAX + 1];
+    const char *key = mosa_model_source_key(source, hparam_table[which].gguf, buffer);
+    if (!mosa_gguf_kv_find(source->gguf, key)) {
+        *out = fallback;
+        return MOSA_OK;
+    }
+    float value;
+    MOSA_TRY(mosa_gguf_get_f32(source->gguf, key, &value, err));
+    if (!(value >= min && value <= max)) return out_of_range(source, key, value, min, max, err);
+    *out = value;
+    return MOSA_OK;
+}
+
+const char *mosa_model_source_weight_name(const mosa_model_source *source, mosa_weight_slot slot, int layer,
+                                          char buffer[MOSA_WEIGHT_NAME_MAX]) {
+    if (!mosa_weight_name(source->naming, slot, layer, buffer))
+        snprintf(buffer, MOSA_WEIGHT_NAME_MAX, "%s (layer %d)", mosa_weight_info_of(slot)->label, layer);
+    return buffer;
+}
+
+const mosa_tensor_view *mosa_model_source_weight(const mosa_model_source *source, mosa_weight_slot slot, int layer) {
+    char name[MOSA_WEIGHT_NAME_MAX];
+    if (!mosa_weight_name(source->naming, slot, layer, name)) return NULL;
+    if (source->gguf) return mosa_gguf_tensor_find(source->gguf, name);
+    const mosa_tensor_view *view = mosa_safetensors_tensor_find(source->tensors, name);
+    // A base model saved without its head may still carry one under the full name.
+    if (!view && source->naming == MOSA_NAMING_HF_BASE && mosa_weight_name(MOSA_NAMING_HF, slot, layer, name))
+        view = mosa_safetensors_tensor_find(source->tensors, name);
+    return view;
+}
+
+static size_t tensor_count(const mosa_model_source *source) {
+    return source->gguf ? mosa_gguf_tensor_count(source->gguf) : mosa_safetensors_tensor_count(source->tensors);
+}
+
+static const mosa_tensor_view *tensor_at(const mosa_model_source *source, size_t index) {
+    return source->gguf ? mosa_gguf_tensor_at(source->gguf, index) : mosa_safetensors_tensor_at(source->tensors, index);
+}
+
+int64_t mosa_model_source_parameters(const mosa_model_source *source) {
+    int64_t sum = 0;
+    for (size_t i = 0; i < tensor_count(source); i++) sum += tensor_at(source, i)->n_elements;
+    return sum;
+}
+
+mosa_dtype mosa_model_source_main_dtype(const mosa_model_source *source) {
+    int64_t elements[MOSA_DTYPE_COUNT] = {0};
+    for (size_t i = 0; i < tensor_count(source); i++) {
+        const mosa_tensor_view *view = tensor_at(source, i);
+        elements[view->dtype] += view->n_elements;
+    }
+    mosa_dtype best = MOSA_F32;
+    for (int t = 0; t < MOSA_DTYPE_COUNT; t++)
+        if (elements[t] > elements[best]) best = (mosa_dtype)t;
+    return best;
+}
