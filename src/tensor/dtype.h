@@ -47,6 +47,7 @@ typedef enum mosa_dtype {
     MOSA_IQ3_S,
     MOSA_TQ1_0,
     MOSA_TQ2_0,
+    MOSA_NVFP4,
     MOSA_F8_E4M3,
     MOSA_F8_E5M2,
     MOSA_DTYPE_COUNT
