@@ -1,0 +1,171 @@
+// Repacks weights into panels of 16 output rows: plain C, and the same bytes faster where avx2/pack.c can.
+// Thread: pure functions over the caller's memory; different row ranges may be packed at the same time.
+#include "backend/cpu/pack.h"
+
+#include "backend/cpu/pack_internal.h"
+
+#include <assert.h>
+#include <string.h>
+
+// `rows` are n_rows (1..16) source rows of the matrix, row_bytes apart; the rest of the panel becomes zero rows.
+typedef struct source {
+    mosa_dtype dtype;
+    const unsigned char *rows;
+    size_t row_bytes;
+    int n_rows;
+} source;
+
+static const mosa_levels zero_levels = {.count = 256, .group = 16};
+
+static void put_u16(unsigned char *at, uint16_t value) {
+    memcpy(at, &value, 2);
+}
+
+// Byte of element i of row r where k4 steps of 8 row pairs lie side by side: [i / 4][r % 8][i % 4].
+static int k4_byte(int i, int r) {
+    return i / 4 * 32 + r % 8 * 4 + i % 4;
+}
+
+static void put_nibble(unsigned char *nibbles, int i, int r, int q) {
+    nibbles[k4_byte(i, r)] |= (unsigned char)((q & 15) << (r < 8 ? 0 : 4));
+}
+
+static void put_row_q8_0(unsigned char *record, int r, const mosa_levels *l) {
+    for (int i = 0; i < 32; i++) record[i / 2 * 32 + r * 2 + i % 2] = (unsigned char)l->q[i];
+    put_u16(record + MOSA_PANEL_Q8_0_D + 2 * r, l->d_bits);
+}
+
+static void put_row_q4_0(unsigned char *record, int r, const mosa_levels *l) {
+    for (int i = 0; i < 32; i++) put_nibble(record, i, r, l->q[i] + 8);
+    put_u16(record + MOSA_PANEL_Q4_0_D + 2 * r, l->d_bits);
+}
+
+static void put_k_scales(unsigned char *scale, unsigned char *min, unsigned char *d, int r, const mosa_levels *l) {
+    for (int g = 0; g < 8; g++) {
+        scale[g * 16 + r] = (unsigned char)l->scale[g];
+        min[g / 2 * 32 + r * 2 + g % 2] = (unsigned char)l->min[g];
+    }
+    put_u16(d + 2 * r, l->d_bits);
+    put_u16(d + 32 + 2 * r, l->dmin_bits);
+}
+
+static void put_row_q4_k(unsigned char *record, int r, const mosa_levels *l) {
+    for (int i = 0; i < 256; i++) put_nibble(record, i, r, l->q[i]);
+    put_k_scales(record + MOSA_PANEL_Q4_K_SCALE, record + MOSA_PANEL_Q4_K_MIN, record + MOSA_PANEL_Q4_K_D, r, l);
+}
+
+static void put_row_q5_k(unsigned char *record, int r, const mosa_levels *l) {
+    for (int i = 0; i < 256; i++) {
+        put_nibble(record, i, r, l->q[i]);
+        unsigned char *high = record + MOSA_PANEL_Q5_K_HIGH + i / 16 * 32 + r % 8 * 4 + i % 4;
+        *high |= (unsigned char)((l->q[i] >> 4) << (2 * (i / 4 % 4) + r / 8));
+    }
+    put_k_scales(record + MOSA_PANEL_Q5_K_SCALE, record + MOSA_PANEL_Q5_K_MIN, record + MOSA_PANEL_Q5_K_D, r, l);
+}
+
+static void put_row_q6_k(unsigned char *record, int r, const mosa_levels *l) {
+    int32_t sum = 0;
+    for (int i = 0; i < 256; i++) {
+        int q = l->q[i] + 32;
+        put_nibble(record, i, r, q);
+        unsigned char *high = record + MOSA_PANEL_Q6_K_HIGH + i / 8 * 32 + r % 8 * 4 + i % 4;
+        *high |= (unsigned char)((q >> 4) << 2 * (2 * (i / 4 % 2) + r / 8));
+        sum += l->scale[i / 16] * l->q[i];
+    }
+    for (int g = 0; g < 16; g++) record[MOSA_PANEL_Q6_K_SCALE + g * 16 + r] = (unsigned char)l->scale[g];
+    put_u16(record + MOSA_PANEL_Q6_K_D + 2 * r, l->d_bits);
+    int32_t start = -128 * sum;
+    memcpy(record + MOSA_PANEL_Q6_K_START + 4 * r, &start, 4);
+}
+
+// How a quantised dtype is packed. put_row NULL: the 16 file blocks of a record lie one after the other as they are.
+typedef struct format {
+    int act;          // layout of its activations
+    int record_bytes; // 0: LINEAR does not take the dtype
+    void (*put_row)(unsigned char *record, int r, const mosa_levels *levels);
+} format;
+
+static const format formats[MOSA_DTYPE_COUNT] = {
+    [MOSA_F32] = {MOSA_ACT_F32, 16 * 4, NULL},
+    [MOSA_F16] = {MOSA_ACT_F32, 16 * 2, NULL},
+    [MOSA_BF16] = {MOSA_ACT_F32, 16 * 2, NULL},
+    [MOSA_Q8_0] = {MOSA_ACT_S16_32, MOSA_PANEL_Q8_0, put_row_q8_0},
+    [MOSA_Q4_0] = {MOSA_ACT_S8_32, MOSA_PANEL_Q4_0, put_row_q4_0},
+    [MOSA_Q4_K] = {MOSA_ACT_S8_256, MOSA_PANEL_Q4_K, put_row_q4_k},
+    [MOSA_Q5_K] = {MOSA_ACT_S8_256, MOSA_PANEL_Q5_K, put_row_q5_k},
+    [MOSA_Q6_K] = {MOSA_ACT_U8_256, MOSA_PANEL_Q6_K, put_row_q6_k},
+    [MOSA_Q4_1] = {MOSA_ACT_S16_32, 16 * 20, NULL},
+    [MOSA_Q5_0] = {MOSA_ACT_S16_32, 16 * 22, NULL},
+    [MOSA_Q5_1] = {MOSA_ACT_S16_32, 16 * 24, NULL},
+    [MOSA_IQ4_NL] = {MOSA_ACT_S16_32, 16 * 18, NULL},
+    [MOSA_IQ4_XS] = {MOSA_ACT_S16_32, 16 * 136, NULL},
+    [MOSA_MXFP4] = {MOSA_ACT_S16_32, 16 * 17, NULL},
+    [MOSA_Q2_K] = {MOSA_ACT_S8_256, 16 * 84, NULL},
+    [MOSA_Q3_K] = {MOSA_ACT_U8_256, 16 * 110, NULL},
+};
+
+// Elements k of row r become [k][16].
+static void interleave(const source *src, int64_t k, int unit, unsigned char *panel) {
+    for (int r = 0; r < src->n_rows; r++) {
+        const unsigned char *row = src->rows + (size_t)r * src->row_bytes;
+        for (int64_t i = 0; i < k; i++) memcpy(panel + (i * 16 + r) * unit, row + i * unit, (size_t)unit);
+    }
+}
+
+static void pack_panel(const source *src, int64_t k, unsigned char *panel) {
+    const format *f = &formats[src->dtype];
+    const mosa_dtype_traits *traits = mosa_dtype_traits_of(src->dtype);
+    int64_t records = k / traits->block_len;
+    memset(panel, 0, (size_t)(records * f->record_bytes));
+    if (!f->put_row) {
+        interleave(src, records, (int)traits->block_bytes, panel);
+        return;
+    }
+    for (int64_t i = 0; i < records; i++) {
+        for (int r = 0; r < MOSA_PANEL_ROWS; r++) {
+            mosa_levels levels = zero_levels;
+            if (r < src->n_rows)
+                mosa_levels_decode(src->dtype, src->rows + (size_t)r * src->row_bytes + i * traits->block_bytes, 0,
+                                   &levels);
+            f->put_row(panel + i * f->record_bytes, r, &levels);
+        }
+    }
+}
+
+size_t mosa_cpu_packed_bytes(mosa_dtype dtype, int64_t n, int64_t k) {
+    int64_t record_bytes = formats[dtype].record_bytes, block_len = mosa_dtype_traits_of(dtype)->block_len;
+    if (record_bytes == 0 || n <= 0 || k <= 0 || k % block_len != 0) return 0;
+    size_t panel, all;
+    if (__builtin_mul_overflow(k / block_len, record_bytes, &panel)) return 0;
+    if (__builtin_mul_overflow((n - 1) / MOSA_PANEL_ROWS + 1, panel, &all)) return 0;
+    return all;
+}
+
+void mosa_cpu_pack_rows(const mosa_tensor_view *view, void *packed, int64_t row_begin, int64_t row_end) {
+    int64_t n = view->dims[0], k = view->dims[1];
+    size_t panel_bytes = mosa_cpu_packed_bytes(view->dtype, MOSA_PANEL_ROWS, k);
+    assert(row_begin % MOSA_PANEL_ROWS == 0 && row_end <= n && panel_bytes > 0);
+    size_t row_bytes = view->bytes / (size_t)n;
+    for (int64_t row = row_begin; row < row_end; row += MOSA_PANEL_ROWS) {
+        int64_t left = row_end - row;
+        source src = {view->dtype, (const unsigned char *)view->data + (size_t)row * row_bytes, row_bytes,
+                      left < MOSA_PANEL_ROWS ? (int)left : MOSA_PANEL_ROWS};
+        pack_panel(&src, k, (unsigned char *)packed + (size_t)(row / MOSA_PANEL_ROWS) * panel_bytes);
+    }
+}
+
+int mosa_cpu_act_layout(mosa_dtype weight_dtype, int64_t k) {
+    (void)k;
+    return formats[weight_dtype].act;
+}
+
+int64_t mosa_cpu_act_row_bytes(int layout, int64_t k) {
+    static const struct { int len, bytes; } record[MOSA_ACT_LAYOUTS] = {
+        [MOSA_ACT_S8_32] = {32, sizeof(mosa_act_s8_32)},
+        [MOSA_ACT_S16_32] = {32, sizeof(mosa_act_s16_32)},
+        [MOSA_ACT_S8_256] = {256, sizeof(mosa_act_s8_256)},
+        [MOSA_ACT_U8_256] = {256, sizeof(mosa_act_u8_256)},
+    };
+    if (layout == MOSA_ACT_F32) return k * (int64_t)sizeof(float);
+    return k / record[layout].len * record[layout].bytes;
+}

@@ -1,0 +1,88 @@
+// The bytes behind pack.h: activation records, panel records, and file blocks as integers.
+//
+// Shared by the packer, the reference kernels and the fast kernels; nothing else needs it. Panel records are given as
+// byte offsets because fast kernels address them so. "k4" is a step of four consecutive k: the four bytes of one
+// output row lie together, 16 (or 2 x 8) rows side by side, so that one broadcast of four activation bytes meets them.
+#ifndef MOSA_BACKEND_CPU_PACK_INTERNAL_H
+#define MOSA_BACKEND_CPU_PACK_INTERNAL_H
+
+#include "backend/cpu/pack.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum { MOSA_PANEL_ROWS = 16 };
+
+// Activation layouts (mosa_cpu_act_layout). A row is k / 32 or k / 256 of these records.
+enum { MOSA_ACT_F32 = -1, MOSA_ACT_S8_32, MOSA_ACT_S16_32, MOSA_ACT_S8_256, MOSA_ACT_U8_256, MOSA_ACT_LAYOUTS };
+
+typedef struct mosa_act_s8_32 { // q4_0
+    int8_t q[32];
+    float d;
+    int32_t sum; // of q
+} mosa_act_s8_32;
+
+typedef struct mosa_act_s16_32 { // q8_0 and the code-book types: |q| <= 127 widened for vpmaddwd
+    int16_t q[32];
+    float d;
+    float s; // d * (float)(sum of q), for types with an offset
+} mosa_act_s16_32;
+
+typedef struct mosa_act_s8_256 { // q4_k, q5_k, q2_k
+    int8_t q[256];
+    int16_t sum32[8];  // of q, by 32
+    int16_t sum16[16]; // of q, by 16
+    float d;
+} mosa_act_s8_256;
+
+typedef struct mosa_act_u8_256 { // q6_k, q3_k
+    uint8_t q[256];    // 128 + level, so that the weight may be the signed operand of vpmaddubsw
+    float d;
+} mosa_act_u8_256;
+
+// Panel records: one per panel and per 32 or 256 consecutive k, records of a panel in order of k. f16 fields hold the
+// file's own bits. Nibble bytes [k4][8][4]: low nibble = row r, high nibble = row r + 8.
+enum {
+    // q8_0, per 32: s8 [16 k2][16 rows][2], f16 d[16]
+    MOSA_PANEL_Q8_0_D = 512,
+    MOSA_PANEL_Q8_0 = 544,
+    // q4_0, per 32: nibbles [8][8][4], f16 d[16]
+    MOSA_PANEL_Q4_0_D = 256,
+    MOSA_PANEL_Q4_0 = 288,
+    // q4_k, per 256: nibbles [64][8][4], u8 scale[8 groups][16], u8 min[4 pairs][16][2], f16 d[16], f16 dmin[16]
+    MOSA_PANEL_Q4_K_SCALE = 2048,
+    MOSA_PANEL_Q4_K_MIN = 2176,
+    MOSA_PANEL_Q4_K_D = 2304,
+    MOSA_PANEL_Q4_K = 2368,
+    // q5_k, per 256: as q4_k with fifth bits [16][8][4] after the nibbles: bit 2s + (r / 8) of byte [i][r % 8][j] is
+    // that of k4 step 4i + s
+    MOSA_PANEL_Q5_K_HIGH = 2048,
+    MOSA_PANEL_Q5_K_SCALE = 2560,
+    MOSA_PANEL_Q5_K_MIN = 2688,
+    MOSA_PANEL_Q5_K_D = 2816,
+    MOSA_PANEL_Q5_K = 2880,
+    // q6_k, per 256: nibbles [64][8][4], upper two bits [32][8][4]: bits 2 * (2s + r / 8) of byte [i][r % 8][j] are
+    // those of k4 step 2i + s; s8 scale[16 groups][16], f16 d[16], and the constant i32 start[16] = -128 * (sum over
+    // groups of scale * sum of levels), which takes the activations' +128 off again
+    MOSA_PANEL_Q6_K_HIGH = 2048,
+    MOSA_PANEL_Q6_K_SCALE = 3072,
+    MOSA_PANEL_Q6_K_D = 3328,
+    MOSA_PANEL_Q6_K_START = 3360,
+    MOSA_PANEL_Q6_K = 3424,
+};
+
+// A block of the file as integers: y = d * scale[g] * q - dmin * min[g], g = element / group.
+typedef struct mosa_levels {
+    int count;          // elements: 32 or 256
+    int group;          // elements per scale
+    int16_t q[256];     // signed, zero point taken off
+    int16_t scale[16];
+    int16_t min[16];
+    float d, dmin;
+    uint16_t d_bits, dmin_bits; // as stored, for types that store half floats
+} mosa_levels;
+
+// Decodes part `part` (block_len / levels->count parts; 0 but for iq4_xs) of one file block.
+void mosa_levels_decode(mosa_dtype dtype, const void *block, int part, mosa_levels *levels);
+
+#endif
