@@ -32,7 +32,7 @@ typedef enum mosa_gguf_type {
 
 enum {
     MOSA_GGUF_KV_MAX = 65536,        // metadata pairs
-    MOSA_GGUF_TENSORS_MAX = 1 << 20, // over all parts of a split
+    MOSA_GGUF_TENSORS_MAX = 1 << 18, // over all parts of a split
     MOSA_GGUF_NAME_MAX = 255,        // bytes of a key or tensor name
     MOSA_GGUF_DEPTH_MAX = 3,         // arrays of arrays of arrays
     MOSA_GGUF_DIMS_MAX = 4,
