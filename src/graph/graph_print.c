@@ -1,0 +1,92 @@
+// Graphs and plans as text, one line per node: "v7 f32 [T,512] = rms_norm(v5, blk.0.attn_norm.weight)".
+#include "graph/graph.h"
+#include "graph/op.h"
+#include "graph/ops/ops.h"
+#include "graph/plan.h"
+
+#include <stdio.h>
+
+static void print_value_name(const mosa_graph *graph, mosa_value value, FILE *file) {
+    const mosa_value_info *info = &graph->values[value];
+    if (info->name && info->producer < 0)
+        (void)fputs(info->name, file);
+    else
+        (void)fprintf(file, "v%d", (int)value);
+}
+
+static void print_attrs(const mosa_node *node, FILE *file) {
+    static const char *const acts[] = {"silu", "gelu", "gelu_tanh", "relu"};
+    const mosa_attrs *attrs = &node->attrs;
+    switch (node->op) {
+    case MOSA_OP_RMS_NORM:
+    case MOSA_OP_LAYER_NORM:
+    case MOSA_OP_L2_NORM:
+    case MOSA_OP_ADD_RMS_NORM:
+        (void)fprintf(file, " eps=%g", (double)attrs->norm.eps);
+        if (attrs->norm.group) (void)fprintf(file, " group=%lld", (long long)attrs->norm.group);
+        break;
+    case MOSA_OP_SCALE: (void)fprintf(file, " by=%g", (double)attrs->scale.value); break;
+    case MOSA_OP_ACT:
+    case MOSA_OP_GATED_ACT: (void)fprintf(file, " %s", acts[attrs->act.kind]); break;
+    case MOSA_OP_SLICE: (void)fprintf(file, " begin=%lld", (long long)attrs->slice.begin); break;
+    case MOSA_OP_ROPE:
+    case MOSA_OP_ROPE_KV_WRITE:
+        (void)fprintf(file, " rot=%d/%d %s", attrs->rope.rot, attrs->rope.head_width,
+                      attrs->rope.style == MOSA_ROPE_HALF ? "half" : "interleaved");
+        if (node->op == MOSA_OP_ROPE_KV_WRITE) (void)fprintf(file, " layer=%d", node->attrs2.attention.layer);
+        break;
+    case MOSA_OP_KV_WRITE: (void)fprintf(file, " layer=%d", attrs->attention.layer); break;
+    case MOSA_OP_ATTENTION:
+        (void)fprintf(file, " layer=%d heads=%d/%d scale=%g", attrs->attention.layer, attrs->attention.heads,
+                      attrs->attention.kv_heads, (double)attrs->attention.scale);
+        if (attrs->attention.window) (void)fprintf(file, " window=%d", attrs->attention.window);
+        if (attrs->attention.softcap > 0) (void)fprintf(file, " softcap=%g", (double)attrs->attention.softcap);
+        if (attrs->attention.causal) (void)fputs(" causal", file);
+        break;
+    case MOSA_OP_QUANTIZE_ROWS: (void)fprintf(file, " layout=%d", attrs->quantize.layout); break;
+    default: break;
+    }
+}
+
+static void print_node(const mosa_graph *graph, const mosa_node *node, FILE *file) {
+    for (int i = 0; i < node->n_out; i++) {
+        char text[MOSA_SHAPE_TEXT_MAX];
+        mosa_value_text(&graph->values[node->out[i]], text);
+        (void)fprintf(file, "%sv%d %s", i ? ", " : "", (int)node->out[i], text);
+    }
+    (void)fprintf(file, " = %s(", mosa_op_get(node->op)->name);
+    for (int i = 0; i < node->n_in; i++) {
+        if (i) (void)fputs(", ", file);
+        print_value_name(graph, node->in[i], file);
+    }
+    (void)fputc(')', file);
+    print_attrs(node, file);
+    (void)fputc('\n', file);
+}
+
+void mosa_graph_print(const mosa_graph *graph, void *stdio_file) {
+    FILE *file = stdio_file;
+    (void)fprintf(file, "graph: %d nodes, %d inputs, %d weights, %d states\n", graph->n_nodes, graph->n_inputs,
+                  graph->n_weights, graph->n_states);
+    for (int n = 0; n < graph->n_nodes; n++) print_node(graph, &graph->nodes[n], file);
+    for (int i = 0; i < graph->n_outputs; i++) {
+        (void)fprintf(file, "output %d = ", i);
+        print_value_name(graph, graph->outputs[i], file);
+        (void)fputc('\n', file);
+    }
+}
+
+void mosa_plan_print(const mosa_plan *plan, void *stdio_file) {
+    FILE *file = stdio_file;
+    for (int s = 0; s < plan->n_stages; s++) {
+        (void)fprintf(file, "stage %d:", s);
+        for (int i = 0; i < plan->stages[s].node_count; i++) {
+            const mosa_node *node = &plan->graph->nodes[plan->order[plan->stages[s].node_begin + i]];
+            (void)fprintf(file, " %s", mosa_op_get(node->op)->name);
+        }
+        (void)fputc('\n', file);
+    }
+    (void)fprintf(file, "plan: %d nodes in %d stages for %lld rows, activations %.1f MB (%.1f MB unshared)\n",
+                  plan->graph->n_nodes, plan->n_stages, (long long)plan->max_rows, (double)plan->arena_bytes / 1e6,
+                  (double)plan->unshared_bytes / 1e6);
+}
