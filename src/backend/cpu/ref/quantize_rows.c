@@ -72,10 +72,10 @@ void mosa_ref_quantize_rows(const mosa_cpu_args *args, int thread, int n_threads
     int len = layouts[layout].len;
     int64_t records = mosa_shape_row_elements(&mosa_graph_value(args->graph, args->node->in[0])->shape) / len;
     int64_t record_bytes = mosa_cpu_act_row_bytes(layout, len), begin, end;
-    mosa_cpu_share(args->rows * records, 1, thread, n_threads, &begin, &end); // by records: one row has work for all
-    for (int64_t i = begin; i < end; i++) {
-        int64_t row = i / records, record = i % records;
-        const float *x = (const float *)((const char *)args->in[0] + row * args->in_stride[0]) + record * len;
-        layouts[layout].quantize(x, (char *)args->out[0] + row * args->out_stride[0] + record * record_bytes);
+    mosa_cpu_share(args->rows, 1, thread, n_threads, &begin, &end); // a rowwise op: kernel.h
+    for (int64_t row = begin; row < end; row++) {
+        const float *x = mosa_cpu_in_row(args, 0, row);
+        char *out = (char *)args->out[0] + row * args->out_stride[0];
+        for (int64_t i = 0; i < records; i++) layouts[layout].quantize(x + i * len, out + i * record_bytes);
     }
 }
