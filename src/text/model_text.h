@@ -34,6 +34,9 @@ const mosa_model_text_info *mosa_model_text_get_info(const mosa_model_text *text
 const mosa_tokenizer *mosa_model_text_tokenizer(const mosa_model_text *text);
 const mosa_chat_template *mosa_model_text_template(const mosa_model_text *text);
 
+// Ids that end a generation: the tokenizer's, and those that generation_config.json adds. Borrowed.
+const mosa_token_id *mosa_model_text_end_ids(const mosa_model_text *text, size_t *count);
+
 // messages: OpenAI messages array; tools: array or NULL; kwargs: object of further template variables or NULL.
 // Renders with a generation prompt (or continuing the last assistant message) and tokenizes by the render's trust
 // ranges. *tokens is malloc'ed, the caller frees it.

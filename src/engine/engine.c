@@ -1,0 +1,256 @@
+// Opening and closing an engine: backend, model, text side, KV pool, scheduler and every buffer of a step.
+#include "engine/engine_internal.h"
+
+#include "base/clock.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+enum {
+    SEQUENCES_DEFAULT = 32,
+    QUEUED_DEFAULT = 1024,
+    ROWS_DEFAULT = 512,
+    SEQUENCES_MAX = 4096,
+    ROWS_MAX = 65536,
+    CONTEXT_SERVED_DEFAULT = 4096, // tokens per sequence that the default KV pool is sized for
+};
+
+// --- options ------------------------------------------------------------------------------------------------------
+
+static mosa_status check_options(mosa_engine_options *o, mosa_error *err) {
+    if (!o->model) return mosa_fail(err, MOSA_EINVALID, "no model given");
+    if (!o->device) o->device = "cpu";
+    if (!o->kv_type) o->kv_type = "f16";
+    if (!o->max_sequences) o->max_sequences = SEQUENCES_DEFAULT;
+    if (!o->max_queued) o->max_queued = QUEUED_DEFAULT;
+    if (!o->max_batch_tokens) o->max_batch_tokens = ROWS_DEFAULT;
+    if (o->max_batch_tokens < o->max_sequences) o->max_batch_tokens = o->max_sequences;
+    if (o->max_sequences < 1 || o->max_sequences > SEQUENCES_MAX)
+        return mosa_fail(err, MOSA_EINVALID, "max_sequences is %d, must be 1 to %d", o->max_sequences, SEQUENCES_MAX);
+    if (o->max_batch_tokens < 1 || o->max_batch_tokens > ROWS_MAX)
+        return mosa_fail(err, MOSA_EINVALID, "max_batch_tokens is %d, must be 1 to %d", o->max_batch_tokens, ROWS_MAX);
+    if (o->max_queued < 1 || o->context_tokens < 0 || o->kv_memory_bytes < 0 || o->threads < 0)
+        return mosa_fail(err, MOSA_EINVALID, "an engine option is negative");
+    return MOSA_OK;
+}
+
+static mosa_status quantize_type(const mosa_engine_options *o, mosa_dtype *out, mosa_error *err) {
+    *out = MOSA_F32;
+    if (!o->quantize || !*o->quantize) return MOSA_OK;
+    mosa_dtype type;
+    if (mosa_dtype_from_name(o->quantize, &type) && (type == MOSA_Q8_0 || type == MOSA_Q4_K)) {
+        *out = type;
+        return MOSA_OK;
+    }
+    return mosa_fail(err, MOSA_EINVALID, "quantize is \"%s\", must be q8_0 or q4_k", o->quantize);
+}
+
+// --- KV pool ------------------------------------------------------------------------------------------------------
+
+static int64_t available_memory(void) {
+    FILE *file = fopen("/proc/meminfo", "re");
+    char line[256];
+    long long kib = 0;
+    while (file && fgets(line, sizeof line, file))
+        if (sscanf(line, "MemAvailable: %lld", &kib) == 1) break;
+    if (file) fclose(file);
+    return kib ? (int64_t)kib * 1024 : (int64_t)1 << 32;
+}
+
+static int64_t min_i64(int64_t a, int64_t b) { return a < b ? a : b; }
+static int64_t max_i64(int64_t a, int64_t b) { return a > b ? a : b; }
+
+// Pages for the asked memory, or by default for max_sequences of ordinary length and at least one full context, within
+// half of what the machine has left. The context shrinks when even one sequence of full length does not fit.
+static mosa_status size_kv(mosa_engine *e, const mosa_engine_options *o, mosa_kv_spec *spec, mosa_error *err) {
+    const mosa_model_config *c = mosa_model_get_config(e->model);
+    bool f32 = strcasecmp(o->kv_type, "f32") == 0;
+    if (!f32 && strcasecmp(o->kv_type, "f16") != 0)
+        return mosa_fail(err, MOSA_EINVALID, "kv_type is \"%s\", must be f16 or f32", o->kv_type);
+    *spec = (mosa_kv_spec){.layers = c->layers, .kv_heads = c->kv_heads, .head_width = c->head_width,
+                           .page_tokens = MOSA_PAGE_TOKENS, .dtype = f32 ? MOSA_F32 : MOSA_F16};
+    int64_t page_bytes = (int64_t)e->backend->ops->kv_page_bytes(spec);
+    int64_t context = o->context_tokens ? o->context_tokens : c->context;
+    if (context > c->context) {
+        mosa_fail(err, MOSA_EINVALID, "a context of %lld tokens is more than the %lld that the model was made for",
+                  (long long)context, (long long)c->context);
+        return mosa_hint(err, "lower --ctx");
+    }
+    int64_t wanted = max_i64(context, min_i64(context, CONTEXT_SERVED_DEFAULT) * o->max_sequences);
+    int64_t pages = (wanted + MOSA_PAGE_TOKENS - 1) / MOSA_PAGE_TOKENS;
+    int64_t memory = o->kv_memory_bytes ? o->kv_memory_bytes : available_memory() / 2;
+    pages = min_i64(o->kv_memory_bytes ? INT32_MAX : pages, memory / page_bytes);
+    int64_t most = (int64_t)o->max_sequences * ((context + MOSA_PAGE_TOKENS - 1) / MOSA_PAGE_TOKENS);
+    pages = min_i64(min_i64(pages, most), INT32_MAX / 2);
+    if (pages < 1) {
+        mosa_fail(err, MOSA_ELIMIT, "%lld bytes do not hold one KV page of %lld bytes (kv_memory_bytes)",
+                  (long long)memory, (long long)page_bytes);
+        return mosa_hint(err, "raise --kv-memory");
+    }
+    if (o->context_tokens && pages * MOSA_PAGE_TOKENS < context) {
+        mosa_fail(err, MOSA_ELIMIT, "a context of %lld tokens needs %lld bytes of KV pages, there are %lld",
+                  (long long)context, (long long)((context + MOSA_PAGE_TOKENS - 1) / MOSA_PAGE_TOKENS * page_bytes),
+                  (long long)memory);
+        return mosa_hint(err, "lower --ctx or raise --kv-memory");
+    }
+    spec->pages = pages;
+    e->info.context_tokens = min_i64(context, pages * MOSA_PAGE_TOKENS);
+    e->info.kv_bytes = pages * page_bytes;
+    e->info.kv_pages = pages;
+    e->info.page_tokens = MOSA_PAGE_TOKENS;
+    return MOSA_OK;
+}
+
+// --- open ---------------------------------------------------------------------------------------------------------
+
+static mosa_status allocate_buffers(mosa_engine *e, const mosa_engine_options *o, mosa_error *err) {
+    size_t rows = (size_t)o->max_batch_tokens, width = (size_t)e->limits.width;
+    // A step reports at most every row, and what was cancelled anywhere.
+    e->max_events = o->max_batch_tokens + 2 * o->max_sequences + o->max_queued;
+    e->row_tokens = calloc(rows, sizeof *e->row_tokens);
+    e->row_positions = calloc(rows, sizeof *e->row_positions);
+    e->segments = calloc((size_t)o->max_sequences, sizeof *e->segments);
+    e->wanted = calloc(rows, sizeof *e->wanted);
+    e->selected = calloc((size_t)e->max_outputs * width, sizeof *e->selected);
+    e->events = calloc((size_t)e->max_events, sizeof *e->events);
+    e->text_offsets = calloc((size_t)e->max_events, sizeof *e->text_offsets);
+    e->tops = calloc((size_t)e->max_events * MOSA_TOP_LOGPROBS_MAX, sizeof *e->tops);
+    bool text_ok = mosa_buf_reserve(&e->step_text, (size_t)o->max_sequences * 256) && mosa_buf_reserve(&e->piece, 4096);
+    if (e->row_tokens && e->row_positions && e->segments && e->wanted && e->selected && e->events && e->text_offsets &&
+        e->tops && text_ok)
+        return MOSA_OK;
+    return mosa_fail(err, MOSA_ENOMEM, "out of memory for the buffers of a step");
+}
+
+static void copy_text(char *to, size_t size, const char *from) { snprintf(to, size, "%s", from ? from : ""); }
+
+static void fill_info(mosa_engine *e) {
+    const mosa_model_source *source = mosa_model_get_source(e->model);
+    const mosa_model_config *c = mosa_model_get_config(e->model);
+    mosa_engine_info *info = &e->info;
+    copy_text(info->name, sizeof info->name, mosa_model_source_name(source));
+    copy_text(info->architecture, sizeof info->architecture, mosa_model_source_arch(source));
+    copy_text(info->quantization, sizeof info->quantization, mosa_dtype_name(mosa_model_source_main_dtype(source)));
+    copy_text(info->device, sizeof info->device, e->backend->ops->describe(e->backend));
+    info->parameters = mosa_model_source_parameters(source);
+    info->train_context_tokens = c->context;
+    info->vocab_size = (int)c->vocab;
+    info->width = (int)c->width;
+    info->layers = c->layers;
+    info->weight_bytes = (int64_t)mosa_model_weight_bytes(e->model);
+    info->scratch_bytes = (int64_t)mosa_model_scratch_bytes(e->model);
+    info->can_embed = true;
+}
+
+static mosa_status open_model(mosa_engine *e, const mosa_engine_options *o, mosa_error *err) {
+    mosa_backend_options backend = {.device = o->device, .threads = o->threads};
+    mosa_model_options model = {.path = o->model, .max_rows = o->max_batch_tokens, .max_outputs = e->max_outputs};
+    MOSA_TRY(quantize_type(o, &model.quantize, err));
+    MOSA_TRY(mosa_backend_open(&backend, &e->backend, err));
+    MOSA_TRY(mosa_model_text_open(o->model, NULL, &e->text, err));
+    MOSA_TRY(mosa_model_open(e->backend, &model, &e->model, err));
+    const mosa_model_config *c = mosa_model_get_config(e->model);
+    if ((int64_t)mosa_tokenizer_size(mosa_model_text_tokenizer(e->text)) > c->vocab)
+        return mosa_fail(err, MOSA_ECORRUPT, "%s: the tokenizer has %zu tokens, the embedding table %lld", o->model,
+                         mosa_tokenizer_size(mosa_model_text_tokenizer(e->text)), (long long)c->vocab);
+    return MOSA_OK;
+}
+
+static mosa_status open_into(mosa_engine *e, const mosa_engine_options *o, mosa_error *err) {
+    e->max_rows = o->max_batch_tokens;
+    e->max_outputs = o->max_sequences < 64 ? o->max_sequences : 64;
+    e->max_queued = o->max_queued;
+    e->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (e->wake_fd < 0) return mosa_fail(err, MOSA_EIO, "cannot create an event descriptor");
+    MOSA_TRY(open_model(e, o, err));
+    mosa_kv_spec spec;
+    MOSA_TRY(size_kv(e, o, &spec, err));
+    MOSA_TRY(e->backend->ops->kv_create(e->backend, &spec, &e->kv, err));
+    fill_info(e);
+    e->limits = (mosa_sequence_limits){.context_tokens = e->info.context_tokens, .page_tokens = MOSA_PAGE_TOKENS,
+                                       .vocab = e->info.vocab_size, .width = e->info.width,
+                                       .tokenizer = mosa_model_text_tokenizer(e->text)};
+    mosa_scheduler_options scheduler = {.pages = (int32_t)spec.pages, .page_tokens = MOSA_PAGE_TOKENS,
+                                        .max_running = o->max_sequences, .max_queued = o->max_queued,
+                                        .max_rows = e->max_rows, .share_prefixes = !o->no_prefix_cache};
+    MOSA_TRY(mosa_scheduler_init(&e->scheduler, &scheduler, err));
+    MOSA_TRY(mosa_sampler_init(&e->sampler, e->info.vocab_size, err));
+    return allocate_buffers(e, o, err);
+}
+
+mosa_status mosa_engine_open(const mosa_engine_options *options, mosa_engine **out, mosa_error *err) {
+    uint64_t begin = mosa_clock_ns();
+    mosa_engine_options checked = *options;
+    MOSA_TRY(check_options(&checked, err));
+    mosa_engine *e = calloc(1, sizeof *e);
+    if (!e) return mosa_fail(err, MOSA_ENOMEM, "out of memory for an engine");
+    e->wake_fd = -1;
+    atomic_store(&e->next_id, 1);
+    mosa_status status = open_into(e, &checked, err);
+    if (status != MOSA_OK) {
+        mosa_engine_close(e);
+        return status;
+    }
+    e->info.load_ns = (int64_t)(mosa_clock_ns() - begin);
+    *out = e;
+    return MOSA_OK;
+}
+
+static void free_buffers(mosa_engine *e) {
+    free(e->row_tokens);
+    free(e->row_positions);
+    free(e->segments);
+    free(e->wanted);
+    free(e->selected);
+    free(e->events);
+    free(e->text_offsets);
+    free(e->tops);
+    mosa_buf_finish(&e->step_text);
+    mosa_buf_finish(&e->piece);
+}
+
+void mosa_engine_close(mosa_engine *e) {
+    if (!e) return;
+    if (e->scheduler.running) mosa_engine_drain_inbox(e);
+    while (e->finished) {
+        mosa_sequence *next = e->finished->next;
+        mosa_sequence_destroy(e->finished);
+        e->finished = next;
+    }
+    mosa_scheduler_finish(&e->scheduler);
+    mosa_sampler_finish(&e->sampler);
+    free_buffers(e);
+    if (e->kv) e->backend->ops->kv_destroy(e->backend, e->kv);
+    mosa_model_close(e->model);
+    mosa_model_text_close(e->text);
+    if (e->backend) e->backend->ops->destroy(e->backend);
+    if (e->wake_fd >= 0) close(e->wake_fd);
+    free(e);
+}
+
+void mosa_engine_get_info(const mosa_engine *engine, mosa_engine_info *info) { *info = engine->info; }
+
+void mosa_engine_get_stats(const mosa_engine *engine, mosa_engine_stats *stats) {
+    const mosa_engine_counters *c = &engine->counters;
+    *stats = (mosa_engine_stats){
+        .steps = atomic_load_explicit(&c->steps, memory_order_relaxed),
+        .prompt_tokens = atomic_load_explicit(&c->prompt_tokens, memory_order_relaxed),
+        .cached_tokens = atomic_load_explicit(&c->cached_tokens, memory_order_relaxed),
+        .generated_tokens = atomic_load_explicit(&c->generated_tokens, memory_order_relaxed),
+        .finished = atomic_load_explicit(&c->finished, memory_order_relaxed),
+        .cancelled = atomic_load_explicit(&c->cancelled, memory_order_relaxed),
+        .failed = atomic_load_explicit(&c->failed, memory_order_relaxed),
+        .preemptions = atomic_load_explicit(&c->preemptions, memory_order_relaxed),
+        .running = (int)atomic_load_explicit(&c->running, memory_order_relaxed),
+        .waiting = (int)atomic_load_explicit(&c->waiting, memory_order_relaxed),
+        .pages_used = atomic_load_explicit(&c->pages_used, memory_order_relaxed),
+        .pages_cached = atomic_load_explicit(&c->pages_cached, memory_order_relaxed),
+        .pages_total = engine->info.kv_pages,
+        .step_ns_last = atomic_load_explicit(&c->step_ns_last, memory_order_relaxed),
+        .step_ns_total = atomic_load_explicit(&c->step_ns_total, memory_order_relaxed),
+    };
+}

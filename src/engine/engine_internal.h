@@ -1,0 +1,82 @@
+// The engine's insides, shared by its .c files and its tests.
+//
+// Threads. Submitters push to `inbox` and `cancels`, lock-free stacks that the engine's thread empties at the start of a
+// step. Everything below "engine thread" belongs to the thread that calls mosa_engine_step. Statistics are relaxed
+// atomics that anybody reads. A sleeping engine waits on `wake_fd`; `sleeping` saves the submitters a system call
+// while it is awake.
+#ifndef MOSA_ENGINE_ENGINE_INTERNAL_H
+#define MOSA_ENGINE_ENGINE_INTERNAL_H
+
+#include "backend/backend.h"
+#include "engine/sampler.h"
+#include "engine/scheduler.h"
+#include "model/model.h"
+#include "mosa/mosa.h"
+#include "text/model_text.h"
+
+#include <stdatomic.h>
+
+enum { MOSA_PAGE_TOKENS = 32 };
+
+typedef struct mosa_cancel mosa_cancel;
+struct mosa_cancel {
+    mosa_cancel *next;
+    uint64_t id;
+};
+
+// A hidden row that is turned into logits in this step.
+typedef struct mosa_wanted_row {
+    mosa_sequence *sequence;
+    int32_t row;      // in the body's output
+    int32_t position; // in the sequence
+    bool samples;     // the sequence's next token comes from it
+} mosa_wanted_row;
+
+typedef struct mosa_engine_counters {
+    _Atomic uint64_t steps, prompt_tokens, cached_tokens, generated_tokens, finished, cancelled, failed, preemptions;
+    _Atomic uint64_t step_ns_last, step_ns_total;
+    _Atomic int64_t running, waiting, pages_used, pages_cached;
+} mosa_engine_counters;
+
+struct mosa_engine {
+    // Constant after open.
+    mosa_engine_info info;
+    mosa_backend *backend;
+    mosa_model *model;
+    mosa_model_text *text;
+    mosa_kv *kv;
+    mosa_sequence_limits limits;
+    int max_rows, max_outputs, max_queued;
+
+    // Any thread.
+    _Atomic(mosa_sequence *) inbox;
+    _Atomic(mosa_cancel *) cancels;
+    _Atomic uint64_t next_id;
+    _Atomic int64_t n_submitted; // queued or in the inbox, not yet running for the first time
+    _Atomic bool sleeping;
+    int wake_fd;
+    mosa_engine_counters counters;
+
+    // Engine thread.
+    mosa_scheduler scheduler;
+    mosa_sampler sampler;
+    mosa_sequence *finished;    // destroyed at the start of the next step
+    int32_t *row_tokens;        // (max_rows)
+    int32_t *row_positions;     // (max_rows)
+    mosa_segment *segments;     // (max_running)
+    mosa_wanted_row *wanted;    // (max_rows)
+    float *selected;            // (max_outputs, D) hidden rows on their way to the head
+    mosa_event *events;         // (max_events)
+    size_t *text_offsets;       // (max_events) start of each event's text in step_text
+    mosa_logprob *tops;         // (max_events, MOSA_TOP_LOGPROBS_MAX)
+    int n_events, max_events;
+    mosa_buf step_text;         // texts of this step's events, one after another
+    mosa_buf piece;             // scratch of one detokenized token
+    mosa_error failure;         // what MOSA_FINISH_ERROR events point at
+};
+
+// Called by mosa_engine_step (engine_step.c) and by open/close (engine.c).
+void mosa_engine_drain_inbox(mosa_engine *engine);
+void mosa_engine_wait(mosa_engine *engine, int timeout_ms);
+
+#endif

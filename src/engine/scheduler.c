@@ -1,0 +1,245 @@
+// Rows, pages and order of sequences.
+#include "engine/scheduler.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+mosa_status mosa_scheduler_init(mosa_scheduler *s, const mosa_scheduler_options *options, mosa_error *err) {
+    *s = (mosa_scheduler){.max_running = options->max_running, .max_queued = options->max_queued,
+                          .max_rows = options->max_rows, .page_tokens = options->page_tokens,
+                          .share_prefixes = options->share_prefixes};
+    // A preempted sequence goes back to the queue, so that holds both.
+    size_t queue_slots = (size_t)options->max_queued + (size_t)options->max_running;
+    s->running = calloc((size_t)options->max_running, sizeof(mosa_sequence *));
+    s->queued = calloc(queue_slots, sizeof(mosa_sequence *));
+    mosa_status status = MOSA_OK;
+    if (!s->running || !s->queued) status = mosa_fail(err, MOSA_ENOMEM, "out of memory for the scheduler");
+    if (status == MOSA_OK) status = mosa_page_pool_init(&s->pool, options->pages, err);
+    if (status == MOSA_OK) status = mosa_prefix_tree_init(&s->tree, options->pages, options->page_tokens, err);
+    if (status != MOSA_OK) mosa_scheduler_finish(s);
+    return status;
+}
+
+void mosa_scheduler_finish(mosa_scheduler *s) {
+    for (int i = 0; i < s->n_running; i++) mosa_sequence_destroy(s->running[i]);
+    for (int i = 0; i < s->n_queued; i++) mosa_sequence_destroy(s->queued[i]);
+    free(s->running);
+    free(s->queued);
+    mosa_page_pool_finish(&s->pool);
+    mosa_prefix_tree_finish(&s->tree);
+    *s = (mosa_scheduler){0};
+}
+
+// --- ordered lists ------------------------------------------------------------------------------------------------
+
+static bool goes_before(const mosa_sequence *a, const mosa_sequence *b) {
+    if (a->request.priority != b->request.priority) return a->request.priority > b->request.priority;
+    return a->id < b->id;
+}
+
+static void list_insert(mosa_sequence **list, int *n, mosa_sequence *sequence) {
+    int at = (*n)++;
+    while (at > 0 && goes_before(sequence, list[at - 1])) {
+        list[at] = list[at - 1];
+        at--;
+    }
+    list[at] = sequence;
+}
+
+static bool list_remove(mosa_sequence **list, int *n, const mosa_sequence *sequence) {
+    for (int i = 0; i < *n; i++) {
+        if (list[i] != sequence) continue;
+        memmove(list + i, list + i + 1, (size_t)(*n - i - 1) * sizeof(mosa_sequence *));
+        (*n)--;
+        return true;
+    }
+    return false;
+}
+
+void mosa_scheduler_enqueue(mosa_scheduler *s, mosa_sequence *sequence) {
+    sequence->state = MOSA_SEQUENCE_QUEUED;
+    list_insert(s->queued, &s->n_queued, sequence);
+}
+
+mosa_sequence *mosa_scheduler_find(const mosa_scheduler *s, uint64_t id) {
+    for (int i = 0; i < s->n_running; i++)
+        if (s->running[i]->id == id) return s->running[i];
+    for (int i = 0; i < s->n_queued; i++)
+        if (s->queued[i]->id == id) return s->queued[i];
+    return NULL;
+}
+
+// --- pages --------------------------------------------------------------------------------------------------------
+
+static int32_t take_page(mosa_scheduler *s) {
+    int32_t page = mosa_page_pool_take(&s->pool);
+    return page != MOSA_NO_PAGE ? page : mosa_prefix_tree_evict(&s->tree);
+}
+
+static int64_t available_pages(const mosa_scheduler *s) { return (int64_t)s->pool.n_free + s->tree.n_unreferenced; }
+
+static int32_t pages_for(const mosa_scheduler *s, int32_t positions) {
+    return (positions + s->page_tokens - 1) / s->page_tokens;
+}
+
+static void release_pages(mosa_scheduler *s, mosa_sequence *q) {
+    for (int32_t i = q->n_tree_pages; i < q->n_pages; i++) mosa_page_pool_give(&s->pool, q->pages[i]);
+    for (mosa_prefix_node *node = q->tip; node;) {
+        mosa_prefix_node *parent = mosa_prefix_node_parent(node);
+        mosa_prefix_tree_unref(&s->tree, node);
+        node = parent;
+    }
+    q->tip = NULL;
+    q->n_pages = q->n_tree_pages = 0;
+    q->n_computed = 0;
+}
+
+// A prompt that must be read in full (for its log-probabilities or embedding) takes nothing from the tree.
+static bool may_share(const mosa_scheduler *s, const mosa_sequence *q) {
+    return s->share_prefixes && !mosa_sequence_embeds(q) && !q->request.prompt_logprobs;
+}
+
+// Pages of the tree that spell the beginning of the sequence; at least one token is left to run. Nothing is referred to.
+static int32_t match_prefix(const mosa_scheduler *s, const mosa_sequence *q) {
+    if (!may_share(s, q)) return 0;
+    int32_t matched = 0, limit = (q->n_tokens - 1) / s->page_tokens;
+    const mosa_prefix_node *node = NULL;
+    while (matched < limit) {
+        node = mosa_prefix_tree_find(&s->tree, node, q->tokens + (size_t)matched * (size_t)s->page_tokens);
+        if (!node) break;
+        matched++;
+    }
+    return matched;
+}
+
+static void adopt_prefix(mosa_scheduler *s, mosa_sequence *q, int32_t pages) {
+    for (int32_t i = 0; i < pages; i++) {
+        q->tip = mosa_prefix_tree_find(&s->tree, q->tip, q->tokens + (size_t)i * (size_t)s->page_tokens);
+        mosa_prefix_tree_ref(&s->tree, q->tip);
+        q->pages[i] = mosa_prefix_node_page(&s->tree, q->tip);
+    }
+    q->n_pages = q->n_tree_pages = pages;
+    q->n_computed = pages * s->page_tokens;
+    if (!q->admitted_before) q->n_cached = q->n_computed;
+    q->admitted_before = true;
+}
+
+void mosa_scheduler_advance(mosa_scheduler *s, mosa_sequence *q) {
+    q->n_computed += q->rows;
+    if (!s->share_prefixes) return;
+    while ((q->n_tree_pages + 1) * s->page_tokens <= q->n_computed) {
+        const int32_t *tokens = q->tokens + (size_t)q->n_tree_pages * (size_t)s->page_tokens;
+        int32_t *page = &q->pages[q->n_tree_pages];
+        mosa_prefix_node *known = mosa_prefix_tree_find(&s->tree, q->tip, tokens);
+        if (known) {
+            // Somebody computed the same page first; its bits are equal, so one of the two is enough.
+            mosa_prefix_tree_ref(&s->tree, known);
+            mosa_page_pool_give(&s->pool, *page);
+            *page = mosa_prefix_node_page(&s->tree, known);
+            q->tip = known;
+        } else {
+            q->tip = mosa_prefix_tree_insert(&s->tree, q->tip, tokens, *page);
+        }
+        q->n_tree_pages++;
+    }
+}
+
+// --- planning -----------------------------------------------------------------------------------------------------
+
+void mosa_scheduler_remove(mosa_scheduler *s, mosa_sequence *q) {
+    if (!list_remove(s->running, &s->n_running, q)) list_remove(s->queued, &s->n_queued, q);
+    release_pages(s, q);
+    q->state = MOSA_SEQUENCE_FINISHED;
+}
+
+static void preempt_last(mosa_scheduler *s) {
+    mosa_sequence *victim = s->running[s->n_running - 1];
+    s->n_running--;
+    victim->rows = 0;
+    release_pages(s, victim);
+    mosa_scheduler_enqueue(s, victim);
+    s->preemptions++;
+}
+
+// Gives `q` pages for up to `rows` more positions, preempting those behind it in order. Returns the rows that fit.
+static int32_t reserve_rows(mosa_scheduler *s, const mosa_sequence *self, mosa_sequence *q, int32_t rows) {
+    int32_t need = pages_for(s, q->n_computed + rows);
+    while (q->n_pages < need) {
+        int32_t page = take_page(s);
+        if (page == MOSA_NO_PAGE && s->running[s->n_running - 1] != self) {
+            preempt_last(s);
+            continue;
+        }
+        if (page == MOSA_NO_PAGE) break;
+        q->pages[q->n_pages++] = page;
+    }
+    int32_t fits = q->n_pages * s->page_tokens - q->n_computed;
+    return fits < rows ? fits : rows;
+}
+
+// True while another sequence is computing the page that `q` would have to compute first: waiting a step or two for it
+// is cheaper than running the same rows twice.
+static bool prefix_is_coming(const mosa_scheduler *s, const mosa_sequence *q, int32_t matched) {
+    if (!may_share(s, q)) return false;
+    int32_t end = (matched + 1) * s->page_tokens;
+    if (end >= q->n_tokens) return false;
+    for (int i = 0; i < s->n_running; i++) {
+        const mosa_sequence *other = s->running[i];
+        if (other->n_computed >= end || other->n_tokens < end || mosa_sequence_embeds(other)) continue;
+        if (memcmp(other->tokens, q->tokens, (size_t)end * sizeof *q->tokens) == 0) return true;
+    }
+    return false;
+}
+
+// Moves queued sequences in while a slot and the pages of their whole prompt are there. Requests that wait for a prefix
+// let others pass; those that wait for pages do not, or a long prompt would starve.
+static void admit(mosa_scheduler *s) {
+    for (int i = 0; i < s->n_queued && s->n_running < s->max_running;) {
+        mosa_sequence *q = s->queued[i];
+        int32_t matched = match_prefix(s, q);
+        if (prefix_is_coming(s, q, matched)) {
+            i++;
+            continue;
+        }
+        int32_t missing = pages_for(s, q->n_tokens + 1) - matched;
+        // Matched pages without references count as available until they are adopted: ask for them too.
+        if (available_pages(s) < missing + matched && s->n_running > 0) break;
+        list_remove(s->queued, &s->n_queued, q);
+        adopt_prefix(s, q, matched);
+        q->state = MOSA_SEQUENCE_RUNNING;
+        list_insert(s->running, &s->n_running, q);
+    }
+}
+
+static int plan_running(mosa_scheduler *s) {
+    int budget = s->max_rows, begin = 0;
+    // Decoding first: a long prompt must not stall those who are already reading their answer.
+    for (int pass = 0; pass < 2; pass++) {
+        for (int i = 0; i < s->n_running && budget > 0; i++) {
+            mosa_sequence *q = s->running[i];
+            int32_t left = q->n_tokens - q->n_computed;
+            if ((left == 1) != (pass == 0)) continue;
+            int32_t rows = reserve_rows(s, q, q, left < budget ? left : budget);
+            q->rows = rows;
+            budget -= rows;
+        }
+    }
+    for (int i = 0; i < s->n_running; i++) {
+        s->running[i]->row_begin = begin;
+        begin += s->running[i]->rows;
+    }
+    return begin;
+}
+
+int mosa_scheduler_plan(mosa_scheduler *s) {
+    for (int i = 0; i < s->n_running; i++) s->running[i]->rows = 0;
+    admit(s);
+    int rows = plan_running(s);
+    // Every page is held by half-read prompts: the last gives way until one can go on.
+    while (rows == 0 && s->n_running > 1) {
+        preempt_last(s);
+        rows = plan_running(s);
+    }
+    return rows;
+}

@@ -1,0 +1,53 @@
+// The scheduler: which rows of which sequences run in the next step.
+//
+// One budget of rows per step is shared by decoding (one row each) and prefill (chunks), in order of priority and then
+// of arrival; there are no phases. Pages are taken as positions are reached. When none are left, the sequence that is
+// last in order gives its pages back and waits (preemption): full ones stay in the prefix tree while nobody needs them,
+// so resuming costs little.
+//
+// Invariants: `running` and `queued` are sorted by (priority falling, id rising). A running sequence owns or refers to
+// n_pages pages covering at least its computed positions. Thread: the engine's. Nothing is allocated after init.
+#ifndef MOSA_ENGINE_SCHEDULER_H
+#define MOSA_ENGINE_SCHEDULER_H
+
+#include "engine/page_pool.h"
+#include "engine/prefix_tree.h"
+#include "engine/sequence.h"
+
+typedef struct mosa_scheduler {
+    mosa_page_pool pool;
+    mosa_prefix_tree tree;
+    mosa_sequence **running; // (max_running)
+    mosa_sequence **queued;  // (max_queued)
+    int n_running, max_running;
+    int n_queued, max_queued;
+    int max_rows;            // budget of a step
+    int page_tokens;
+    bool share_prefixes;
+    uint64_t preemptions;
+} mosa_scheduler;
+
+typedef struct mosa_scheduler_options {
+    int32_t pages;
+    int page_tokens, max_running, max_queued, max_rows;
+    bool share_prefixes;
+} mosa_scheduler_options;
+
+mosa_status mosa_scheduler_init(mosa_scheduler *scheduler, const mosa_scheduler_options *options, mosa_error *err);
+void mosa_scheduler_finish(mosa_scheduler *scheduler); // sequences still listed are destroyed
+
+// Takes over a sequence. The caller has made sure that there is room (max_queued counts what it admits).
+void mosa_scheduler_enqueue(mosa_scheduler *scheduler, mosa_sequence *sequence);
+
+// Sets rows and row_begin of every running sequence (0 rows: not in this step); returns the rows in all.
+int mosa_scheduler_plan(mosa_scheduler *scheduler);
+
+// After a step ran: moves n_computed on and hands full pages to the prefix tree.
+void mosa_scheduler_advance(mosa_scheduler *scheduler, mosa_sequence *sequence);
+
+// Takes a sequence off the lists and gives its pages back. The sequence is the caller's again.
+void mosa_scheduler_remove(mosa_scheduler *scheduler, mosa_sequence *sequence);
+
+mosa_sequence *mosa_scheduler_find(const mosa_scheduler *scheduler, uint64_t id);
+
+#endif
