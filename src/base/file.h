@@ -1,33 +1,52 @@
-// Whole files: reading small ones, mapping large ones, replacing one atomically.
+// Files: whole-file maps and reads, folders and paths. Writing a file atomically is base/out_file.h.
+//
+// Errors of the operating system name the path. Thread-safe; a map belongs to whoever opened it and is read-only.
 #ifndef MOSA_BASE_FILE_H
 #define MOSA_BASE_FILE_H
 
 #include "base/status.h"
 
+#include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
-// Reads a file of at most `limit` bytes. *bytes is malloc'ed and NUL-terminated behind *len bytes; the caller frees it.
-// MOSA_ENOTFOUND, MOSA_EIO, MOSA_ELIMIT, MOSA_ENOMEM; each names the path.
-mosa_status mosa_file_read(const char *path, size_t limit, char **bytes, size_t *len, mosa_error *err);
+// --- maps -------------------------------------------------------------------------------------------------------
 
-// Maps a file read-only. An empty file gives {NULL, 0}. The mapping is the caller's: mosa_file_unmap.
-typedef struct mosa_file_mapping {
-    const void *data;
-    size_t len;
-} mosa_file_mapping;
-mosa_status mosa_file_map(const char *path, mosa_file_mapping *out, mosa_error *err);
-void mosa_file_unmap(mosa_file_mapping *mapping); // safe on a zeroed struct
+typedef struct mosa_file_map {
+    const unsigned char *data; // (size) page-aligned; NULL for an empty file
+    size_t size;               // bytes, as the file was when it was opened
+    char *path;
+    int fd;                    // kept, to see whether the file has shrunk
+    int guard;                 // slot of the guard, or -1
+} mosa_file_map;
 
-// Writes bytes to a temporary file beside `path`, syncs, and renames it into place: readers see the old or the new file.
-mosa_status mosa_file_write_atomic(const char *path, const void *bytes, size_t len, mosa_error *err);
+// Maps a regular file read-only. *map is the caller's storage, written on success; close releases it.
+// MOSA_ENOTFOUND, MOSA_EIO, MOSA_EINVALID (not a regular file), MOSA_ENOMEM.
+MOSA_MUST_USE mosa_status mosa_file_map_open(const char *path, mosa_file_map *map, mosa_error *err);
+void mosa_file_map_close(mosa_file_map *map); // safe on a zeroed struct, and twice
+// MOSA_ECORRUPT when the file is now shorter than the map: reading on would fault. A check, not a guarantee.
+MOSA_MUST_USE mosa_status mosa_file_map_verify(const mosa_file_map *map, mosa_error *err);
 
-// Creates a folder and its missing parents (mode 0755).
-mosa_status mosa_file_mkdirs(const char *path, mosa_error *err);
+// Exit code of a process whose mapped file was truncated under it (EX_IOERR of sysexits.h).
+enum { MOSA_FILE_GUARD_EXIT = 74 };
+// Installs a SIGBUS handler for the process: a fault inside an open map prints one line naming the file and ends the
+// process with MOSA_FILE_GUARD_EXIT; any other SIGBUS has its default effect. For programs (main), not for libraries.
+void mosa_file_guard_install(void);
 
-// A file that is cut short while it is mapped raises SIGBUS at the next touch. Guarded mappings turn that into one line
-// that names the file, on stderr, and exit code 74 (EX_IOERR). Process-wide by nature of signals; called by main.
-mosa_status mosa_file_guard_install(mosa_error *err);
-void mosa_file_guard_add(const void *data, size_t len, const char *path); // path is borrowed until removed
-void mosa_file_guard_remove(const void *data);
+// --- whole files and folders --------------------------------------------------------------------------------------
+
+// Reads a whole file of at most `limit` bytes. *bytes is malloc'ed with a NUL after *len bytes; the caller frees it.
+// Works for pipes too. MOSA_ENOTFOUND, MOSA_EIO, MOSA_ELIMIT (over `limit`), MOSA_ENOMEM.
+MOSA_MUST_USE mosa_status mosa_file_read(const char *path, size_t limit, char **bytes, size_t *len, mosa_error *err);
+
+// Creates a folder and its missing parents (mode 0777 less the umask). An existing folder is fine.
+MOSA_MUST_USE mosa_status mosa_file_mkdirs(const char *path, mosa_error *err);
+
+bool mosa_file_exists(const char *path);
+bool mosa_file_is_dir(const char *path);
+
+// "folder/name" with one slash between; an absolute name stands alone. malloc'ed; NULL on out-of-memory.
+char *mosa_path_join(const char *folder, const char *name);
+const char *mosa_path_base(const char *path); // what follows the last slash; borrowed from path
 
 #endif

@@ -1,8 +1,9 @@
-// The thread pool of kernels: a fixed set of threads that run one function together and meet at barriers.
+// Thread pool for kernels: a fixed number of threads that run one function together.
 //
-// The caller is thread 0. Between runs and at barriers, threads spin for a short while, because the next piece of work
-// usually comes within microseconds, and then sleep on a futex. With one thread nothing of this costs anything.
-// Thread: one caller at a time. mosa_pool_barrier is called by every thread of a run, or by none.
+// The caller is thread 0; the pool owns n_threads - 1 workers. Between jobs and at barriers threads spin for a short
+// time and then sleep in the kernel, so that a decode step of many short stages pays no system calls and an idle engine
+// costs nothing. A pool of one thread is a plain function call.
+// Thread: mosa_pool_run and mosa_pool_destroy belong to one thread at a time.
 #ifndef MOSA_BASE_POOL_H
 #define MOSA_BASE_POOL_H
 
@@ -11,21 +12,19 @@
 typedef struct mosa_pool mosa_pool;
 typedef void (*mosa_pool_fn)(void *arg, int thread, int n_threads);
 
-enum { MOSA_POOL_THREADS_MAX = 256 };
+enum { MOSA_POOL_THREADS_MAX = 1024 };
 
-int mosa_cpu_count(void); // CPUs that this process may run on (its affinity mask), at least 1
-
-// threads 0 = mosa_cpu_count(). Destroyed by mosa_pool_destroy, from the thread that runs it.
-mosa_status mosa_pool_create(int threads, mosa_pool **out, mosa_error *err);
-void mosa_pool_destroy(mosa_pool *pool); // NULL-safe
-
+// n_threads 0 = mosa_cpu_count(). The caller owns *out. MOSA_EINVALID out of range, MOSA_ENOMEM, MOSA_EIO.
+MOSA_MUST_USE mosa_status mosa_pool_create(int n_threads, mosa_pool **out, mosa_error *err);
+void mosa_pool_destroy(mosa_pool *pool); // NULL-safe; ends and joins the workers
 int mosa_pool_threads(const mosa_pool *pool);
 
-// Runs fn(arg, thread, n_threads) on every thread and returns when all are done. What the caller wrote before is
-// visible to all; what they wrote is visible to the caller afterwards.
+// Runs fn(arg, thread, n_threads) once on each thread and returns when all have returned. What the caller wrote before
+// is visible to all, and what they wrote is visible to the caller afterwards. Not from inside fn.
 void mosa_pool_run(mosa_pool *pool, mosa_pool_fn fn, void *arg);
 
-// Inside a run: returns when every thread has arrived. What was written before it is visible after it, to all.
+// Inside fn: waits until all threads of the pool have called it the same number of times. Writes before it are visible
+// to all threads after it.
 void mosa_pool_barrier(mosa_pool *pool);
 
 #endif
