@@ -18,6 +18,7 @@ typedef struct mosa_cpu_backend {
     mosa_cpu_kernels kernels;
     mosa_pool *pool;
     int n_threads;
+    bool packs; // LINEAR reads packed matrices
     char description[96];
 } mosa_cpu_backend;
 

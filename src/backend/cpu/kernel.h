@@ -50,10 +50,11 @@ typedef struct mosa_cpu_features { bool avx2, fma, f16c, avx512f, avx512vnni; } 
 mosa_cpu_features mosa_cpu_detect(void);
 
 // A weight on the CPU. `view` is the file's own bytes (borrowed); `packed` is what LINEAR reads, made at load by
-// mosa_cpu_pack (pack.h), or NULL when this weight is never the matrix of a LINEAR; `vector` is what norms and biases
-// read, or NULL when this weight is never one.
+// mosa_cpu_pack (pack.h), or NULL when this weight is never the matrix of a LINEAR or LINEAR is the reference, which
+// reads the view; `vector` is what norms and biases read, or NULL when this weight is never one.
 struct mosa_weight {
     mosa_tensor_view view;
+    unsigned uses;        // set of MOSA_WEIGHT_*
     void *packed;         // owned, 64-byte aligned, huge pages where possible
     size_t packed_bytes;
     const float *vector;  // (n_elements) the view's own data when that is aligned f32, else owned
@@ -64,6 +65,9 @@ struct mosa_weight {
 static inline const float *mosa_cpu_vector(const mosa_cpu_args *args, int operand) {
     bool is_weight = mosa_graph_value(args->graph, args->node->in[operand])->kind == MOSA_VALUE_WEIGHT;
     return is_weight ? ((const mosa_weight *)args->in[operand])->vector : (const float *)args->in[operand];
+}
+static inline int64_t mosa_cpu_columns(const mosa_cpu_args *args, int operand) { // of rows [T,n]
+    return mosa_graph_value(args->graph, args->node->in[operand])->shape.dim[1];
 }
 static inline const float *mosa_cpu_in_row(const mosa_cpu_args *args, int operand, int64_t row) {
     return (const float *)((const char *)args->in[operand] + row * args->in_stride[operand]);

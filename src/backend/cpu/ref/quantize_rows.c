@@ -70,7 +70,7 @@ void mosa_ref_quantize_rows(const mosa_cpu_args *args, int thread, int n_threads
     int layout = args->node->attrs.quantize.layout;
     assert(layout >= 0 && layout < MOSA_ACT_LAYOUTS);
     int len = layouts[layout].len;
-    int64_t records = mosa_shape_row_elements(&mosa_graph_value(args->graph, args->node->in[0])->shape) / len;
+    int64_t records = mosa_cpu_columns(args, 0) / len;
     int64_t record_bytes = mosa_cpu_act_row_bytes(layout, len), begin, end;
     mosa_cpu_share(args->rows, 1, thread, n_threads, &begin, &end); // a rowwise op: kernel.h
     for (int64_t row = begin; row < end; row++) {

@@ -1,0 +1,319 @@
+// The executor: a plan bound to weights and memory, run stage by stage by all threads.
+//
+// exec_create resolves every pointer that does not change and lists those that do: `patches` for inputs and states,
+// `checks` for indices that kernels follow. exec_run checks the batch, applies the patches and lets the pool go through
+// the stages; it allocates nothing. Invariant: no kernel sees an index, a position or a page that was not checked.
+// Thread: exec_run by one thread at a time; kernels by the pool's threads, which only read the exec.
+#include "backend/cpu/cpu_backend.h"
+
+#include "graph/op.h"
+
+#include <stdlib.h>
+#include <time.h>
+
+typedef struct patch {
+    int32_t node, operand, slot;
+    mosa_value_kind kind; // INPUT or STATE
+} patch;
+
+typedef struct index_check {
+    int32_t node, slot;
+    int64_t count, bound; // MOSA_ROWS stands for the rows of the run
+} index_check;
+
+struct mosa_exec {
+    mosa_cpu_backend *cpu;
+    const mosa_plan *plan;
+    unsigned char *memory;  // the plan's arena, then one scratch area per thread
+    size_t memory_bytes;
+    unsigned char *scratch;
+    mosa_cpu_args *args;    // (n_nodes)
+    patch *patches;         // (n_patches)
+    index_check *checks;    // (n_checks)
+    int n_patches, n_checks;
+    bool uses_segments;
+    bool profile;
+    int64_t *times;         // (n_nodes) nanoseconds of the last run
+};
+
+static const char *value_name(const mosa_graph *graph, mosa_value value) {
+    const char *name = graph->values[value].name;
+    return name ? name : "(unnamed)";
+}
+
+static mosa_status check_weight(const mosa_exec *exec, const mosa_node *node, int operand, const mosa_weight *weight,
+                                mosa_error *err) {
+    const mosa_graph *graph = exec->plan->graph;
+    const mosa_value_info *value = &graph->values[node->in[operand]];
+    const char *name = value_name(graph, node->in[operand]);
+    if (!weight) return mosa_fail(err, MOSA_EINVALID, "weight %.200s is missing", name);
+    bool same = weight->view.dtype == value->dtype && (int)weight->view.n_dims == value->shape.ndim;
+    for (int i = 0; same && i < value->shape.ndim; i++) same = weight->view.dims[i] == value->shape.dim[i];
+    if (!same) return mosa_fail(err, MOSA_EINVALID, "weight %.200s is not of the graph's type and shape", name);
+    bool ready = node->op == MOSA_OP_EMBED ? weight->uses & MOSA_WEIGHT_TABLE
+                 : node->op == MOSA_OP_LINEAR && operand == 1
+                     ? (weight->uses & MOSA_WEIGHT_MATRIX) && (weight->packed || !exec->cpu->packs)
+                     : weight->vector != NULL;
+    if (!ready)
+        return mosa_fail(err, MOSA_EINVALID, "weight %.200s was not made for its use in %s", name,
+                         mosa_op_get(node->op)->name);
+    return MOSA_OK;
+}
+
+static mosa_status bind_operand(mosa_exec *exec, int32_t n, int operand, mosa_weight *const *weights,
+                                mosa_error *err) {
+    const mosa_plan *plan = exec->plan;
+    const mosa_node *node = &plan->graph->nodes[n];
+    mosa_value v = node->in[operand];
+    const mosa_value_info *value = &plan->graph->values[v];
+    mosa_cpu_args *args = &exec->args[n];
+    args->in_stride[operand] = plan->row_stride[v];
+    switch (value->kind) {
+    case MOSA_VALUE_COMPUTED: args->in[operand] = exec->memory + plan->offset[v]; return MOSA_OK;
+    case MOSA_VALUE_WEIGHT:
+        args->in[operand] = weights[value->slot];
+        return check_weight(exec, node, operand, weights[value->slot], err);
+    default:
+        exec->patches[exec->n_patches++] = (patch){n, operand, value->slot, value->kind};
+        return MOSA_OK;
+    }
+}
+
+// Indices that a kernel follows without looking: EMBED's ids and GATHER_ROWS' rows.
+static void add_check(mosa_exec *exec, int32_t n) {
+    const mosa_graph *graph = exec->plan->graph;
+    const mosa_node *node = &graph->nodes[n];
+    if (node->op != MOSA_OP_EMBED && node->op != MOSA_OP_GATHER_ROWS) return;
+    const mosa_value_info *index = &graph->values[node->in[node->op == MOSA_OP_EMBED ? 0 : 1]];
+    const mosa_value_info *from = &graph->values[node->in[node->op == MOSA_OP_EMBED ? 1 : 0]];
+    exec->checks[exec->n_checks++] = (index_check){n, index->slot, index->shape.dim[0], from->shape.dim[0]};
+}
+
+static mosa_status bind_node(mosa_exec *exec, int32_t n, mosa_weight *const *weights, mosa_error *err) {
+    const mosa_plan *plan = exec->plan;
+    const mosa_node *node = &plan->graph->nodes[n];
+    mosa_cpu_args *args = &exec->args[n];
+    if (!exec->cpu->kernels.op[node->op].run)
+        return mosa_fail(err, MOSA_EUNSUPPORTED, "cpu: no kernel for %s", mosa_op_get(node->op)->name);
+    args->graph = plan->graph;
+    args->node = node;
+    for (int i = 0; i < node->n_in; i++) MOSA_TRY(bind_operand(exec, n, i, weights, err));
+    for (int i = 0; i < node->n_out; i++) {
+        const mosa_value_info *value = &plan->graph->values[node->out[i]];
+        if (value->kind == MOSA_VALUE_STATE) continue;
+        args->out[i] = exec->memory + plan->offset[node->out[i]];
+        args->out_stride[i] = plan->row_stride[node->out[i]];
+    }
+    exec->uses_segments |= mosa_op_get(node->op)->stateful;
+    add_check(exec, n);
+    return MOSA_OK;
+}
+
+static mosa_status allocate(mosa_exec *exec, mosa_error *err) {
+    const mosa_plan *plan = exec->plan;
+    size_t nodes = (size_t)plan->graph->n_nodes + 1;
+    size_t arena = ((size_t)plan->arena_bytes + 63) / 64 * 64;
+    exec->memory_bytes = arena + (size_t)exec->cpu->n_threads * MOSA_CPU_SCRATCH_BYTES;
+    exec->memory = mosa_cpu_alloc(exec->memory_bytes);
+    exec->args = calloc(nodes, sizeof *exec->args);
+    exec->patches = calloc(nodes * MOSA_NODE_INPUTS_MAX, sizeof *exec->patches);
+    exec->checks = calloc(nodes, sizeof *exec->checks);
+    exec->times = calloc(nodes, sizeof *exec->times);
+    if (!exec->memory || !exec->args || !exec->patches || !exec->checks || !exec->times)
+        return mosa_fail(err, MOSA_ENOMEM, "%.1f MB for activations are not to be had",
+                         (double)exec->memory_bytes / 1e6);
+    exec->scratch = exec->memory + arena;
+    return MOSA_OK;
+}
+
+mosa_status mosa_cpu_exec_create(mosa_backend *backend, const mosa_plan *plan, mosa_weight *const *weights,
+                                 mosa_exec **out, mosa_error *err) {
+    mosa_exec *exec = calloc(1, sizeof *exec);
+    if (!exec) return mosa_fail(err, MOSA_ENOMEM, "cpu: out of memory");
+    exec->cpu = (mosa_cpu_backend *)backend;
+    exec->plan = plan;
+    mosa_status status = allocate(exec, err);
+    for (int32_t n = 0; status == MOSA_OK && n < plan->graph->n_nodes; n++) status = bind_node(exec, n, weights, err);
+    if (status == MOSA_OK)
+        *out = exec;
+    else
+        mosa_cpu_exec_destroy(backend, exec);
+    return status;
+}
+
+void mosa_cpu_exec_destroy(mosa_backend *backend, mosa_exec *exec) {
+    (void)backend;
+    if (!exec) return;
+    mosa_cpu_free(exec->memory, exec->memory_bytes);
+    free(exec->args);
+    free(exec->patches);
+    free(exec->checks);
+    free(exec->times);
+    free(exec);
+}
+
+static mosa_status check_segment(const mosa_segment *segment, int32_t number, int32_t row, int32_t rows,
+                                 mosa_error *err) {
+    if (segment->row_begin != row || segment->row_count <= 0 || segment->row_count > rows - row)
+        return mosa_fail(err, MOSA_EINVALID, "batch: segment %d does not continue at row %d", number, row);
+    if (segment->pos_begin < 0 || segment->pos_begin > INT32_MAX - segment->row_count - MOSA_ATTENTION_SPLIT)
+        return mosa_fail(err, MOSA_EINVALID, "batch: segment %d begins at position %d", number, segment->pos_begin);
+    return MOSA_OK;
+}
+
+static mosa_status check_batch(const mosa_exec *exec, const mosa_batch *batch, mosa_error *err) {
+    if (batch->rows <= 0 || batch->rows > exec->plan->max_rows)
+        return mosa_fail(err, MOSA_EINVALID, "batch: %d rows, the plan takes 1 to %lld", batch->rows,
+                         (long long)exec->plan->max_rows);
+    if (!exec->uses_segments) return MOSA_OK;
+    int32_t row = 0;
+    for (int32_t s = 0; s < batch->n_segments; s++) {
+        MOSA_TRY(check_segment(&batch->segments[s], s, row, batch->rows, err));
+        row += batch->segments[s].row_count;
+    }
+    if (row != batch->rows)
+        return mosa_fail(err, MOSA_EINVALID, "batch: segments cover %d of %d rows", row, batch->rows);
+    return MOSA_OK;
+}
+
+static mosa_status check_indices(const mosa_exec *exec, const mosa_batch *batch, const mosa_bindings *bindings,
+                                 mosa_error *err) {
+    for (int c = 0; c < exec->n_checks; c++) {
+        const index_check *check = &exec->checks[c];
+        const int32_t *index = bindings->inputs[check->slot];
+        int64_t count = check->count == MOSA_ROWS ? batch->rows : check->count;
+        int64_t bound = check->bound == MOSA_ROWS ? batch->rows : check->bound;
+        for (int64_t i = 0; i < count; i++)
+            if (index[i] < 0 || index[i] >= bound)
+                return mosa_fail(err, MOSA_EINVALID, "%s: index %d of row %lld is not in [0, %lld)",
+                                 mosa_op_get(exec->plan->graph->nodes[check->node].op)->name, index[i], (long long)i,
+                                 (long long)bound);
+    }
+    return MOSA_OK;
+}
+
+// Every position that the batch reaches lies in a page of the pool.
+static mosa_status check_pages(const mosa_kv *kv, const mosa_batch *batch, mosa_error *err) {
+    for (int32_t s = 0; s < batch->n_segments; s++) {
+        const mosa_segment *segment = &batch->segments[s];
+        int64_t end = (int64_t)segment->pos_begin + segment->row_count;
+        if (!segment->pages || (int64_t)segment->n_pages * kv->spec.page_tokens < end)
+            return mosa_fail(err, MOSA_EINVALID, "batch: segment %d has %d pages for %lld positions", s,
+                             segment->n_pages, (long long)end);
+        for (int32_t i = 0; i < segment->n_pages; i++)
+            if (segment->pages[i] < 0 || segment->pages[i] >= kv->spec.pages)
+                return mosa_fail(err, MOSA_EINVALID, "batch: segment %d names page %d of %lld", s, segment->pages[i],
+                                 (long long)kv->spec.pages);
+    }
+    return MOSA_OK;
+}
+
+static mosa_status check_states(const mosa_exec *exec, const mosa_batch *batch, const mosa_bindings *bindings,
+                                mosa_error *err) {
+    const mosa_graph *graph = exec->plan->graph;
+    for (int i = 0; i < graph->n_states; i++) {
+        if (!bindings->states || !bindings->states[i]) return mosa_fail(err, MOSA_EINVALID, "state %d is missing", i);
+        MOSA_TRY(check_pages(bindings->states[i], batch, err));
+    }
+    for (int i = 0; i < exec->n_patches; i++) {
+        const patch *p = &exec->patches[i];
+        if (p->kind != MOSA_VALUE_STATE) continue;
+        const mosa_node *node = &graph->nodes[p->node];
+        const mosa_attrs *attrs = node->op == MOSA_OP_ROPE_KV_WRITE ? &node->attrs2 : &node->attrs;
+        const mosa_kv_spec *spec = &bindings->states[p->slot]->spec;
+        if (attrs->attention.layer >= spec->layers || attrs->attention.kv_heads != spec->kv_heads ||
+            attrs->attention.head_width != spec->head_width)
+            return mosa_fail(err, MOSA_EINVALID, "state %d does not fit layer %d of the graph", p->slot,
+                             attrs->attention.layer);
+    }
+    return MOSA_OK;
+}
+
+static int32_t node_rows(const mosa_exec *exec, const mosa_node *node, int32_t rows) {
+    const mosa_value_info *value = &exec->plan->graph->values[node->out[0]];
+    if (value->kind == MOSA_VALUE_STATE) value = &exec->plan->graph->values[node->in[0]];
+    return value->shape.dim[0] == MOSA_ROWS ? rows : (int32_t)value->shape.dim[0];
+}
+
+static void bind_run(mosa_exec *exec, const mosa_batch *batch, const mosa_bindings *bindings) {
+    const mosa_graph *graph = exec->plan->graph;
+    for (int n = 0; n < graph->n_nodes; n++) {
+        exec->args[n].batch = batch;
+        exec->args[n].rows = node_rows(exec, &graph->nodes[n], batch->rows);
+    }
+    for (int i = 0; i < exec->n_patches; i++) {
+        const patch *p = &exec->patches[i];
+        exec->args[p->node].in[p->operand] =
+            p->kind == MOSA_VALUE_STATE ? (const void *)bindings->states[p->slot] : bindings->inputs[p->slot];
+    }
+}
+
+static int64_t now_ns(void) {
+    struct timespec t;
+    (void)clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+// Runs one phase of a stage's nodes as one of the pool's threads. Returns whether another phase follows.
+static bool run_phase(mosa_exec *exec, const mosa_stage *stage, int phase, int thread, int n_threads) {
+    bool more = false, timed = exec->profile && thread == 0;
+    for (int i = 0; i < stage->node_count; i++) {
+        int32_t n = exec->plan->order[stage->node_begin + i];
+        const mosa_cpu_kernel *kernel = &exec->cpu->kernels.op[exec->args[n].node->op];
+        if (phase >= kernel->phases) continue;
+        more |= phase + 1 < kernel->phases;
+        int64_t begin = timed ? now_ns() : 0;
+        mosa_cpu_args args = exec->args[n];
+        args.scratch = exec->scratch + (size_t)thread * MOSA_CPU_SCRATCH_BYTES;
+        args.phase = phase;
+        kernel->run(&args, thread, n_threads);
+        if (timed) exec->times[n] += now_ns() - begin;
+    }
+    return more;
+}
+
+static void run_stages(void *context, int thread, int n_threads) {
+    mosa_exec *exec = context;
+    const mosa_plan *plan = exec->plan;
+    for (int s = 0; s < plan->n_stages; s++) {
+        const mosa_stage *stage = &plan->stages[s];
+        bool more = true;
+        for (int phase = 0; more; phase++) {
+            more = run_phase(exec, stage, phase, thread, n_threads);
+            if (!more && s + 1 == plan->n_stages) return; // the pool waits for all of us
+            int64_t begin = exec->profile && thread == 0 ? now_ns() : 0;
+            mosa_pool_barrier(exec->cpu->pool);
+            // Waiting counts for the last node of the stage.
+            if (begin) exec->times[plan->order[stage->node_begin + stage->node_count - 1]] += now_ns() - begin;
+        }
+    }
+}
+
+mosa_status mosa_cpu_exec_run(mosa_exec *exec, const mosa_batch *batch, const mosa_bindings *bindings,
+                              mosa_error *err) {
+    const mosa_graph *graph = exec->plan->graph;
+    for (int i = 0; i < graph->n_inputs; i++)
+        if (!bindings->inputs[i]) return mosa_fail(err, MOSA_EINVALID, "input %d is missing", i);
+    MOSA_TRY(check_batch(exec, batch, err));
+    MOSA_TRY(check_indices(exec, batch, bindings, err));
+    MOSA_TRY(check_states(exec, batch, bindings, err));
+    bind_run(exec, batch, bindings);
+    if (exec->profile)
+        for (int n = 0; n < graph->n_nodes; n++) exec->times[n] = 0;
+    if (exec->plan->n_stages > 0) mosa_pool_run(exec->cpu->pool, run_stages, exec);
+    for (int i = 0; i < graph->n_outputs; i++) {
+        const mosa_value_info *value = &graph->values[graph->outputs[i]];
+        bindings->outputs[i] = value->kind == MOSA_VALUE_INPUT
+                                   ? bindings->inputs[value->slot]
+                                   : (const void *)(exec->memory + exec->plan->offset[graph->outputs[i]]);
+    }
+    return MOSA_OK;
+}
+
+void mosa_cpu_exec_profile(mosa_exec *exec, bool on) {
+    exec->profile = on;
+}
+
+const int64_t *mosa_cpu_exec_times(const mosa_exec *exec) {
+    return exec->profile ? exec->times : NULL;
+}

@@ -1,0 +1,58 @@
+// KV pages: one pool per model, zeroed by the system when first touched.
+#include "backend/cpu/cpu_backend.h"
+
+#include <stdlib.h>
+
+static size_t element_bytes(const mosa_kv_spec *spec) {
+    return spec->dtype == MOSA_F16 ? 2 : 4;
+}
+
+static mosa_status check_spec(const mosa_kv_spec *spec, mosa_error *err) {
+    if (spec->layers <= 0 || spec->layers > 1 << 16 || spec->kv_heads <= 0 || spec->kv_heads > 1 << 16 ||
+        spec->head_width <= 0 || spec->head_width > MOSA_HEAD_WIDTH_MAX)
+        return mosa_fail(err, MOSA_EINVALID, "kv: %d layers of %d heads of %d columns are out of range", spec->layers,
+                         spec->kv_heads, spec->head_width);
+    if (spec->page_tokens <= 0 || spec->page_tokens % 16 || MOSA_ATTENTION_SPLIT % spec->page_tokens)
+        return mosa_fail(err, MOSA_EINVALID, "kv: %d positions per page, must be a multiple of 16 that divides %d",
+                         spec->page_tokens, (int)MOSA_ATTENTION_SPLIT);
+    if (spec->dtype != MOSA_F32 && spec->dtype != MOSA_F16)
+        return mosa_fail(err, MOSA_EUNSUPPORTED, "kv: pages are f32 or f16, not %s", mosa_dtype_name(spec->dtype));
+    if (spec->pages <= 0 || spec->pages > INT32_MAX)
+        return mosa_fail(err, MOSA_EINVALID, "kv: %lld pages are out of range", (long long)spec->pages);
+    return MOSA_OK;
+}
+
+size_t mosa_cpu_kv_page_bytes(const mosa_kv_spec *spec) {
+    return (size_t)spec->layers * (size_t)spec->kv_heads * 2 * (size_t)spec->page_tokens * (size_t)spec->head_width *
+           element_bytes(spec);
+}
+
+mosa_status mosa_cpu_kv_create(mosa_backend *backend, const mosa_kv_spec *spec, mosa_kv **out, mosa_error *err) {
+    (void)backend;
+    MOSA_TRY(check_spec(spec, err));
+    size_t bytes;
+    if (__builtin_mul_overflow(mosa_cpu_kv_page_bytes(spec), (size_t)spec->pages, &bytes))
+        return mosa_fail(err, MOSA_ENOMEM, "kv: %lld pages do not fit in memory", (long long)spec->pages);
+    mosa_kv *kv = calloc(1, sizeof *kv);
+    if (!kv) return mosa_fail(err, MOSA_ENOMEM, "kv: out of memory");
+    kv->spec = *spec;
+    kv->v_offset = (size_t)spec->page_tokens * (size_t)spec->head_width * element_bytes(spec);
+    kv->head_stride = 2 * kv->v_offset;
+    kv->page_stride = kv->head_stride * (size_t)spec->kv_heads;
+    kv->layer_stride = kv->page_stride * (size_t)spec->pages;
+    kv->data = mosa_cpu_alloc(bytes);
+    if (!kv->data) {
+        free(kv);
+        return mosa_fail(err, MOSA_ENOMEM, "kv: %.1f MB for %lld pages are not to be had", (double)bytes / 1e6,
+                         (long long)spec->pages);
+    }
+    *out = kv;
+    return MOSA_OK;
+}
+
+void mosa_cpu_kv_destroy(mosa_backend *backend, mosa_kv *kv) {
+    (void)backend;
+    if (!kv) return;
+    mosa_cpu_free(kv->data, kv->layer_stride * (size_t)kv->spec.layers);
+    free(kv);
+}

@@ -1,0 +1,93 @@
+// Weights made resident: matrices packed into panels by all threads, vectors as f32, tables left where they are.
+#include "backend/cpu/cpu_backend.h"
+
+#include "backend/cpu/pack.h"
+
+#include <stdlib.h>
+
+// What a file claims must hold before any kernel reads through it.
+static mosa_status check_view(const mosa_tensor_view *view, mosa_error *err) {
+    const char *name = view->name ? view->name : "weight";
+    size_t bytes = 0;
+    int64_t elements = 1;
+    bool valid = view->n_dims >= 1 && view->n_dims <= MOSA_TENSOR_DIMS_MAX;
+    for (uint32_t i = 0; valid && i < view->n_dims; i++)
+        valid = view->dims[i] > 0 && !__builtin_mul_overflow(elements, view->dims[i], &elements);
+    if (!valid || elements != view->n_elements || !mosa_dtype_bytes(view->dtype, elements, &bytes) ||
+        bytes != view->bytes || !view->data ||
+        view->dims[view->n_dims - 1] % mosa_dtype_traits_of(view->dtype)->block_len)
+        return mosa_fail(err, MOSA_ECORRUPT, "%.200s: its shape and its bytes do not agree", name);
+    if (!mosa_dtype_traits_of(view->dtype)->to_f32)
+        return mosa_fail(err, MOSA_EUNSUPPORTED, "%.200s: %s cannot be computed with", name,
+                         mosa_dtype_name(view->dtype));
+    return MOSA_OK;
+}
+
+static mosa_status make_vector(mosa_weight *weight, mosa_error *err) {
+    const mosa_tensor_view *view = &weight->view;
+    if (view->dtype == MOSA_F32 && (uintptr_t)view->data % sizeof(float) == 0) {
+        weight->vector = view->data;
+        return MOSA_OK;
+    }
+    size_t bytes = (size_t)view->n_elements * sizeof(float);
+    float *vector = mosa_cpu_alloc(bytes);
+    if (!vector) return mosa_fail(err, MOSA_ENOMEM, "%.200s: out of memory", view->name ? view->name : "weight");
+    mosa_dtype_traits_of(view->dtype)->to_f32(view->data, vector, view->n_elements);
+    weight->vector = vector;
+    weight->vector_bytes = bytes;
+    return MOSA_OK;
+}
+
+static void pack_share(void *context, int thread, int n_threads) {
+    mosa_weight *weight = context;
+    int64_t begin, end;
+    mosa_cpu_share(weight->view.dims[0], 16, thread, n_threads, &begin, &end);
+    if (begin < end) mosa_cpu_pack_rows(&weight->view, weight->packed, begin, end);
+}
+
+static mosa_status make_matrix(mosa_cpu_backend *cpu, mosa_weight *weight, mosa_error *err) {
+    const mosa_tensor_view *view = &weight->view;
+    const char *name = view->name ? view->name : "weight";
+    size_t bytes = view->n_dims == 2 ? mosa_cpu_packed_bytes(view->dtype, view->dims[0], view->dims[1]) : 0;
+    if (bytes == 0) {
+        (void)mosa_fail(err, MOSA_EUNSUPPORTED, "%.200s: no matrix kernel for %s of this shape", name,
+                        mosa_dtype_name(view->dtype));
+        return err ? mosa_hint(err, "convert the model to q8_0, q4_k or f16") : MOSA_EUNSUPPORTED;
+    }
+    if (!cpu->packs) return MOSA_OK;
+    weight->packed = mosa_cpu_alloc(bytes);
+    if (!weight->packed)
+        return mosa_fail(err, MOSA_ENOMEM, "%.200s: %.1f MB are not to be had", name, (double)bytes / 1e6);
+    weight->packed_bytes = bytes;
+    mosa_pool_run(cpu->pool, pack_share, weight);
+    return MOSA_OK;
+}
+
+mosa_status mosa_cpu_weight_create(mosa_backend *backend, const mosa_tensor_view *view, unsigned uses,
+                                   mosa_weight **out, mosa_error *err) {
+    MOSA_TRY(check_view(view, err));
+    mosa_weight *weight = calloc(1, sizeof *weight);
+    if (!weight) return mosa_fail(err, MOSA_ENOMEM, "%.200s: out of memory", view->name ? view->name : "weight");
+    weight->view = *view;
+    weight->uses = uses;
+    mosa_status status = MOSA_OK;
+    if (uses & MOSA_WEIGHT_MATRIX) status = make_matrix((mosa_cpu_backend *)backend, weight, err);
+    if (status == MOSA_OK && (uses & MOSA_WEIGHT_VECTOR)) status = make_vector(weight, err);
+    if (status == MOSA_OK)
+        *out = weight;
+    else
+        mosa_cpu_weight_destroy(backend, weight);
+    return status;
+}
+
+void mosa_cpu_weight_destroy(mosa_backend *backend, mosa_weight *weight) {
+    (void)backend;
+    if (!weight) return;
+    mosa_cpu_free(weight->packed, weight->packed_bytes);
+    if (weight->vector_bytes) mosa_cpu_free((void *)weight->vector, weight->vector_bytes);
+    free(weight);
+}
+
+size_t mosa_cpu_weight_bytes(const mosa_weight *weight) {
+    return weight->packed_bytes + weight->vector_bytes;
+}

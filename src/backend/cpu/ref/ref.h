@@ -1,0 +1,26 @@
+// The reference kernels, for the kernel table and for the tests that compare with them. LINEAR and QUANTIZE_ROWS are in
+// backend/cpu/linear.h.
+#ifndef MOSA_BACKEND_CPU_REF_REF_H
+#define MOSA_BACKEND_CPU_REF_REF_H
+
+#include "backend/cpu/kernel.h"
+
+void mosa_ref_embed(const mosa_cpu_args *args, int thread, int n_threads);
+void mosa_ref_gather_rows(const mosa_cpu_args *args, int thread, int n_threads);
+void mosa_ref_rms_norm(const mosa_cpu_args *args, int thread, int n_threads);
+void mosa_ref_layer_norm(const mosa_cpu_args *args, int thread, int n_threads);
+void mosa_ref_l2_norm(const mosa_cpu_args *args, int thread, int n_threads);
+void mosa_ref_add_rms_norm(const mosa_cpu_args *args, int thread, int n_threads);
+void mosa_ref_add(const mosa_cpu_args *args, int thread, int n_threads);
+void mosa_ref_mul(const mosa_cpu_args *args, int thread, int n_threads);
+void mosa_ref_scale(const mosa_cpu_args *args, int thread, int n_threads);
+void mosa_ref_act(const mosa_cpu_args *args, int thread, int n_threads);
+void mosa_ref_slice(const mosa_cpu_args *args, int thread, int n_threads);
+void mosa_ref_gated_act(const mosa_cpu_args *args, int thread, int n_threads);
+void mosa_ref_rope_table(const mosa_cpu_args *args, int thread, int n_threads);
+void mosa_ref_rope(const mosa_cpu_args *args, int thread, int n_threads);
+void mosa_ref_kv_write(const mosa_cpu_args *args, int thread, int n_threads);
+void mosa_ref_rope_kv_write(const mosa_cpu_args *args, int thread, int n_threads);
+void mosa_ref_attention(const mosa_cpu_args *args, int thread, int n_threads);
+
+#endif
