@@ -48,8 +48,10 @@ mosa_status mosa_loop_create(void (*on_wake)(void *user), void *user, mosa_loop 
     loop->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     if (loop->epoll_fd >= 0) loop->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     mosa_status status = MOSA_OK;
-    if (loop->wake_fd < 0) status = mosa_fail_errno(err, errno, "event loop: epoll or eventfd");
-    else status = mosa_loop_watch(loop, &loop->wake_watch, loop->wake_fd, EPOLLIN, handle_wake, loop, err);
+    if (loop->wake_fd < 0)
+        status = mosa_fail_errno(err, errno, "event loop: epoll or eventfd");
+    else
+        status = mosa_loop_watch(loop, &loop->wake_watch, loop->wake_fd, EPOLLIN, handle_wake, loop, err);
     if (status != MOSA_OK) {
         mosa_loop_destroy(loop);
         return status;
@@ -76,7 +78,9 @@ void mosa_loop_stop(mosa_loop *loop) {
     mosa_loop_wake(loop);
 }
 
-int64_t mosa_loop_now_ms(const mosa_loop *loop) { return loop->now_ms; }
+int64_t mosa_loop_now_ms(const mosa_loop *loop) {
+    return loop->now_ms;
+}
 
 static int next_timeout(const mosa_loop *loop) {
     if (!loop->timers) return -1;
