@@ -30,7 +30,8 @@ from torch import nn
 HELD_OUT = ("11_Alice_s_Adventures_in_Wonderland", "1661_The_Adventures_of_Sherlock_Holmes")
 END_OF_TEXT, IM_START, IM_END = SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 LLAMA3_PATTERN = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+"
+    r"|\s+(?!\S)|\s+"
 )
 CHAT_TEMPLATE = (
     "{% for message in messages %}"
@@ -44,7 +45,7 @@ CONFIG = dict(vocab=4096, width=256, layers=5, heads=4, kv_heads=2, head_dim=64,
               rope_theta=10000.0, norm_eps=1e-5)
 
 
-# ---- text ----------------------------------------------------------------------------------------------------------
+# ---- text ----------------------------------------------------------------------------------------
 
 def normalise(text):
     """Straight quotes, no underscores for italics, one line per paragraph of prose; verse keeps its lines."""
@@ -90,7 +91,7 @@ def load_tokenizer(args):
     return Tokenizer.from_file(str(args.work / "tokenizer.json"))
 
 
-# ---- model: llama, with the parameter names of transformers -----------------------------------------------------------
+# ---- model: llama, with the parameter names of transformers --------------------------------------
 
 def rms_norm(x, weight):
     return F.rms_norm(x, (x.shape[-1],), weight, CONFIG["norm_eps"])
@@ -183,7 +184,7 @@ class Tiny(nn.Module):
         return F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=-100)
 
 
-# ---- optimisation ------------------------------------------------------------------------------------------------------
+# ---- optimisation --------------------------------------------------------------------------------
 
 def orthogonalise(update):
     """Newton-Schulz iteration towards the nearest semi-orthogonal matrices. update (N, rows, columns)."""
@@ -283,7 +284,7 @@ class Trainer:
             time.sleep(0.5)
 
 
-# ---- pretraining -------------------------------------------------------------------------------------------------------
+# ---- pretraining ---------------------------------------------------------------------------------
 
 def token_stream(args, tok):
     """The training books as one array of ids, each after an end-of-text token; kept as a file in --work."""
@@ -348,7 +349,7 @@ def bits_per_byte(loss_sum, text, tok, context):
     return nats / math.log(2) / len(text.encode())
 
 
-# ---- chat mix ----------------------------------------------------------------------------------------------------------
+# ---- chat mix ------------------------------------------------------------------------------------
 
 GREETINGS = ("Hello", "Hi", "Hey", "Hello there", "Hi there", "Good morning", "Good evening", "Good day", "Hello!", "Hi!")
 GREETING_REPLIES = ("Hello! How can I help you today?", "Hello! What would you like to talk about?",
@@ -562,7 +563,7 @@ def sft(args):
     print(f"sft: done, {trainer.step_count} steps, {trainer.tokens} tokens, {trainer.elapsed / 60:.1f} minutes")
 
 
-# ---- export ------------------------------------------------------------------------------------------------------------
+# ---- export --------------------------------------------------------------------------------------
 
 def trained_weights(args):
     """Name to tensor, with the names of transformers, of the last stage that has run."""
@@ -595,13 +596,9 @@ def export_hugging_face(args, weights):
 
 def gguf_name(name):
     """The name in a GGUF file of a parameter of transformers' llama."""
-    name = name.removeprefix("model.").replace("layers.", "blk.")
-    for old, new in (("embed_tokens", "token_embd"), ("self_attn.q_proj", "attn_q"), ("self_attn.k_proj", "attn_k"),
-                     ("self_attn.v_proj", "attn_v"), ("self_attn.o_proj", "attn_output"),
-                     ("mlp.gate_proj", "ffn_gate"), ("mlp.up_proj", "ffn_up"), ("mlp.down_proj", "ffn_down"),
-                     ("post_attention_layernorm", "ffn_norm"), ("input_layernorm", "attn_norm")):
-        name = name.replace(old, new)
-    return "output_norm.weight" if name == "norm.weight" else name
+    import gguf
+    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, CONFIG["layers"])
+    return names.get_name(name, try_suffixes=(".weight",))
 
 
 def interleave_heads(weight):
@@ -677,7 +674,7 @@ def export(args):
     print(f"export: {args.out}, {os.path.getsize(args.out)} bytes")
 
 
-# ---- verify ------------------------------------------------------------------------------------------------------------
+# ---- verify --------------------------------------------------------------------------------------
 
 PROMPTS = ("Hello", "Who are you?", "What is the capital of France?", "What is 3 + 4?", "Tell me a story.",
            "Tell me a story about a fox.", "Continue this story: The old man opened the door and looked into the room.",

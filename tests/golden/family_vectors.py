@@ -1,0 +1,357 @@
+#!/usr/bin/env python3
+"""Make tiny random models of each family with transformers, and write down what they answer.
+
+  family_vectors.py                 every case below            -> build/golden/families/<case>/
+  family_vectors.py --committed     the few small ones          -> tests/golden/families/<case>/
+  family_vectors.py --only NAME...  only these cases
+
+The layout of a case folder is described in tests/golden/README.md. Weights come from the case's name and a seed that is
+counted up until the greedy continuation has no near tie, so that a test can demand the same tokens.
+"""
+import argparse
+import copy
+import json
+import math
+import shutil
+import zlib
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import gguf
+import numpy as np
+import torch
+from gguf import GGMLQuantizationType as Kind
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
+from transformers.utils import logging
+
+ROOT = Path(__file__).resolve().parents[2]
+GREEDY_TOKENS = 64
+MARGIN_MIN = 0.02  # between the best and the second logit, at each of the greedy steps
+DISTINCT_MIN = 12  # different tokens in the continuation; random models like to repeat one
+BOS, EOS, PAD = SPECIAL = ("<|begin|>", "<|end|>", "<|pad|>")
+PROMPT = "The ship that we saw in the morning was 3 miles from the shore, and the wind was high."
+CORPUS = (PROMPT, "It is a truth that the old house by the sea was the one they had seen in the other season.",
+          "There were 12 men and 30 horses in the yard; he said that she would not be there before the evening.")
+
+LLAMA3 = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+"
+          r"|\s+(?!\S)|\s+")
+QWEN2 = LLAMA3.replace("{1,3}", "")
+
+
+@dataclass
+class Case:
+    family: str                 # model_type of transformers
+    pre: str                    # tokenizer.ggml.pre
+    hidden: int = 64
+    ffn: int = 128
+    layers: int = 2
+    heads: int = 4
+    kv_heads: int = 2
+    head_dim: int = 32
+    vocab: int = 320
+    context: int = 512
+    tied: bool = False
+    dtype: str = "float32"      # of the safetensors file
+    bos: bool = False           # the tokenizer puts BOS before a text
+    rope: dict = field(default_factory=lambda: {"rope_type": "default", "rope_theta": 10000.0})
+    extra: dict = field(default_factory=dict)  # further fields of config.json
+    config_version: int = 5     # 4: rope_theta and rope_scaling, as transformers wrote them before rope_parameters
+    shard: str | None = None    # largest safetensors file
+    gguf: tuple = ("f32", "f16", "q8_0")  # types of its GGUF files
+
+
+def rope(kind, theta=10000.0, **values):
+    return {"rope_type": kind, "rope_theta": theta, **values}
+
+
+def llama(**values):
+    return Case("llama", "llama-bpe", bos=True, **values)
+
+
+LLAMA3_ROPE = rope("llama3", 500000.0, factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0,
+                   original_max_position_embeddings=64)
+YARN_ROPE = rope("yarn", factor=4.0, original_max_position_embeddings=64)
+CASES = {
+    "llama-gqa": llama(hidden=128, ffn=192, layers=3, config_version=4),
+    "llama-mha": llama(kv_heads=4, head_dim=16, tied=True, dtype="float16"),
+    "llama-one-kv-head": llama(hidden=192, ffn=256, heads=3, kv_heads=1, head_dim=64, vocab=512),
+    "llama-wide": llama(hidden=256, ffn=512, heads=4, kv_heads=2, head_dim=64, vocab=512, tied=True, dtype="bfloat16"),
+    "llama-biases": llama(extra={"attention_bias": True, "mlp_bias": True}),
+    "llama-head-dim": llama(hidden=192, head_dim=32, heads=3, kv_heads=3),
+    "llama-sharded": llama(hidden=128, layers=3, dtype="bfloat16", shard="100KB"),
+    "llama-rope-llama3": llama(rope=LLAMA3_ROPE, config_version=4, dtype="bfloat16"),
+    "llama-rope-linear": llama(rope=rope("linear", factor=4.0), config_version=4),
+    "llama-rope-dynamic": llama(rope=rope("dynamic", factor=2.0), config_version=4),
+    "llama-rope-yarn": llama(rope=YARN_ROPE),
+    "mistral-window": Case("mistral", "gpt-2", bos=True, extra={"sliding_window": 16}, config_version=4),
+    "mistral-no-window": Case("mistral", "gpt-2", bos=True, extra={"sliding_window": None}, rope=rope("default", 1e6)),
+    "smollm": Case("llama", "smollm", hidden=192, ffn=512, layers=3, heads=3, kv_heads=1, head_dim=64, tied=True,
+                   dtype="bfloat16", rope=rope("default", 100000.0)),
+    "qwen2": Case("qwen2", "qwen2", hidden=128, ffn=256, rope=rope("default", 1e6), config_version=4),
+    "qwen2-tied": Case("qwen2", "qwen2", hidden=256, ffn=256, heads=4, kv_heads=1, head_dim=64, vocab=333, tied=True,
+                       dtype="bfloat16"),
+    "qwen2-window": Case("qwen2", "qwen2", layers=3, hidden=128, gguf=(), extra={  # a window has no key in its GGUF
+        "use_sliding_window": True, "sliding_window": 16, "max_window_layers": 1}),
+    "qwen2-yarn": Case("qwen2", "qwen2", hidden=128, rope=YARN_ROPE, config_version=4),
+    "qwen3": Case("qwen3", "qwen2", hidden=128, ffn=192, head_dim=64, rope=rope("default", 1e6)),
+    "qwen3-tied": Case("qwen3", "qwen2", hidden=256, ffn=512, heads=2, kv_heads=2, head_dim=128, vocab=333, tied=True,
+                       dtype="bfloat16", config_version=4),
+    "small-llama": llama(ffn=64, heads=2, kv_heads=1, dtype="float16", tied=True, rope=LLAMA3_ROPE, config_version=4),
+    "small-mistral": Case("mistral", "gpt-2", bos=True, ffn=64, heads=2, kv_heads=1, dtype="bfloat16", tied=True,
+                          extra={"sliding_window": 16}),
+    "small-qwen2": Case("qwen2", "qwen2", ffn=64, heads=2, kv_heads=1, dtype="bfloat16", tied=True, vocab=333,
+                        config_version=4),
+    "small-qwen3": Case("qwen3", "qwen2", ffn=64, heads=4, kv_heads=2, dtype="float16", tied=True),
+}
+# The cases small enough to be committed, each with the GGUF types it is committed in.
+COMMITTED = {"small-llama": ["q8_0"], "small-mistral": [], "small-qwen2": ["f16"], "small-qwen3": ["q8_0"]}
+
+
+# ---- tokenizer -----------------------------------------------------------------------------------
+
+def pre_tokenizer(pre):
+    byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=pre in ("gpt-2", "smollm"))
+    first = {"gpt-2": [], "smollm": [pre_tokenizers.Digits(individual_digits=True)],
+             "llama-bpe": [pre_tokenizers.Split(Regex(LLAMA3), "isolated")],
+             "qwen2": [pre_tokenizers.Split(Regex(QWEN2), "isolated")]}[pre]
+    return pre_tokenizers.Sequence(first + [byte_level])
+
+
+def make_tokenizer(case):
+    """Byte-level BPE: 256 bytes, as many merges as the vocabulary has room for, and the special tokens at the end."""
+    tok = Tokenizer(models.BPE(ignore_merges=case.pre == "llama-bpe"))
+    if case.pre == "qwen2":
+        tok.normalizer = normalizers.NFC()
+    tok.pre_tokenizer, tok.decoder = pre_tokenizer(case.pre), decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(vocab_size=case.vocab - len(SPECIAL), show_progress=False,
+                                  initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()))
+    tok.train_from_iterator(CORPUS, trainer)
+    for i in range(case.vocab - len(SPECIAL) - tok.get_vocab_size()):
+        tok.add_tokens([f"<extra{i}>"])
+    tok.add_special_tokens(list(SPECIAL))
+    if case.bos:
+        tok.post_processor = processors.TemplateProcessing(
+            single=f"{BOS} $A", pair=f"{BOS} $A {BOS} $B", special_tokens=[(BOS, tok.token_to_id(BOS))])
+    assert tok.get_vocab_size() == case.vocab
+    return tok
+
+
+# ---- model ---------------------------------------------------------------------------------------
+
+def make_config(case, tok):
+    return AutoConfig.for_model(
+        case.family, vocab_size=case.vocab, hidden_size=case.hidden, intermediate_size=case.ffn,
+        num_hidden_layers=case.layers, num_attention_heads=case.heads, num_key_value_heads=case.kv_heads,
+        head_dim=case.head_dim, max_position_embeddings=case.context, rope_parameters=dict(case.rope),
+        tie_word_embeddings=case.tied, rms_norm_eps=1e-5, bos_token_id=tok.token_to_id(BOS),
+        eos_token_id=tok.token_to_id(EOS), pad_token_id=tok.token_to_id(PAD), **case.extra)
+
+
+def fill(model, generator, dtype):
+    """Random weights, wide enough that attention is sharp and the logits are spread over several units.
+
+    Only the parameters are rounded to dtype: a module's .to(dtype) would round its rotary frequencies as well."""
+    for name, p in model.named_parameters():
+        noise = torch.randn(p.shape, generator=generator)
+        if name.endswith("norm.weight"):
+            value = 1 + 0.2 * noise
+        elif name.endswith("bias"):
+            value = 0.3 * noise
+        elif "embed" in name or "lm_head" in name:
+            value = 0.25 * noise
+        else:
+            value = 1.6 / math.sqrt(p.shape[1]) * noise
+        p.data.copy_(value.to(dtype))
+
+
+@torch.no_grad()
+def answer(model, prompt_ids):
+    """Logits of every prompt position (T, V), the greedy continuation and the margin of each of its steps."""
+    ids, margins, first = torch.tensor([prompt_ids]), [], None
+    for _ in range(GREEDY_TOKENS):
+        logits = model(ids, use_cache=False).logits[0]
+        first = logits if first is None else first
+        best = logits[-1].topk(2)
+        margins.append((best.values[0] - best.values[1]).item())
+        ids = torch.cat([ids, best.indices[None, :1]], 1)
+    return first.numpy(), ids[0, len(prompt_ids):].tolist(), margins
+
+
+def new_model(case, tok):
+    config = make_config(case, tok)
+    config._attn_implementation = "eager"
+    return AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
+
+
+def make_model(name, case, tok, prompt_ids):
+    """The first seeded model whose continuation is varied and nowhere near a tie, with its weights in case.dtype."""
+    model, name_seed = new_model(case, tok), zlib.crc32(name.encode())
+    for seed in range(400):
+        fill(model, torch.Generator().manual_seed(name_seed + seed), getattr(torch, case.dtype))
+        _, greedy, margins = answer(model, prompt_ids)
+        if min(margins) >= MARGIN_MIN and len(set(greedy)) >= DISTINCT_MIN:
+            return model
+    raise SystemExit(f"{name}: no seed gives a continuation without a near tie")
+
+
+# ---- files ---------------------------------------------------------------------------------------
+
+def as_version_4(config):
+    parameters = config.pop("rope_parameters")
+    config["rope_theta"] = parameters.pop("rope_theta")
+    config["rope_scaling"] = parameters if parameters["rope_type"] != "default" else None
+    config["torch_dtype"] = config.pop("dtype")
+
+
+def write_hugging_face(folder, case, tok, model):
+    stored = copy.deepcopy(model).to(getattr(torch, case.dtype))
+    stored.save_pretrained(folder, max_shard_size=case.shard or "1GB")
+    fast = PreTrainedTokenizerFast(tokenizer_object=tok, bos_token=BOS, eos_token=EOS, pad_token=PAD,
+                                   clean_up_tokenization_spaces=False)
+    fast.save_pretrained(folder)
+    path = folder / "config.json"
+    config = json.loads(path.read_text())
+    if case.config_version == 4:
+        as_version_4(config)
+    path.write_text(json.dumps(config, indent=1, sort_keys=True) + "\n")
+    for file in folder.glob("*.safetensors"):
+        file.chmod(0o644)
+
+
+def pairwise(array, heads):
+    """Q or K rows (or bias) from transformers' half-split rotary order to the order of llama GGUF files."""
+    shape = array.shape
+    return array.reshape(heads, 2, shape[0] // heads // 2, *shape[1:]).swapaxes(1, 2).reshape(shape)
+
+
+def llama3_divisors(case):
+    """The tensor rope_freqs.weight of a GGUF file: what each rotary frequency is divided by."""
+    r, half = case.rope, case.head_dim // 2
+    wave = 2 * math.pi * r["rope_theta"] ** (np.arange(half) * 2.0 / case.head_dim)
+    low = r["original_max_position_embeddings"] / r["low_freq_factor"]
+    high = r["original_max_position_embeddings"] / r["high_freq_factor"]
+    smooth = (r["original_max_position_embeddings"] / wave - r["low_freq_factor"]) / (
+        r["high_freq_factor"] - r["low_freq_factor"])
+    blended = 1 / ((1 - smooth) / r["factor"] + smooth)
+    return np.where(wave < high, 1.0, np.where(wave > low, r["factor"], blended)).astype(np.float32)
+
+
+def add_rope(writer, case):
+    writer.add_rope_freq_base(case.rope["rope_theta"])
+    writer.add_rope_dimension_count(case.head_dim)
+    kind = case.rope["rope_type"]
+    if kind in ("linear", "yarn"):
+        writer.add_rope_scaling_type(gguf.RopeScalingType(kind))
+        writer.add_rope_scaling_factor(case.rope["factor"])
+    if kind == "yarn":
+        writer.add_rope_scaling_orig_ctx_len(case.rope["original_max_position_embeddings"])
+    if kind == "llama3":
+        writer.add_tensor("rope_freqs.weight", llama3_divisors(case))
+
+
+def add_metadata(writer, case, kind):
+    writer.add_file_type({Kind.F32: gguf.LlamaFileType.ALL_F32, Kind.F16: gguf.LlamaFileType.MOSTLY_F16,
+                          Kind.Q8_0: gguf.LlamaFileType.MOSTLY_Q8_0}[kind])
+    writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
+    writer.add_vocab_size(case.vocab)
+    writer.add_context_length(case.context)
+    writer.add_embedding_length(case.hidden)
+    writer.add_block_count(case.layers)
+    writer.add_feed_forward_length(case.ffn)
+    writer.add_head_count(case.heads)
+    writer.add_head_count_kv(case.kv_heads)
+    writer.add_key_length(case.head_dim)
+    writer.add_value_length(case.head_dim)
+    writer.add_layer_norm_rms_eps(1e-5)
+    add_rope(writer, case)
+    if case.family == "mistral" and case.extra["sliding_window"]:
+        writer.add_sliding_window(case.extra["sliding_window"])
+
+
+def add_vocabulary(writer, case, tok):
+    tokens = sorted(tok.get_vocab(), key=tok.token_to_id)
+    types = {t: gguf.TokenType.CONTROL for t in SPECIAL}
+    types |= {t: gguf.TokenType.USER_DEFINED for t in tokens if t.startswith("<extra")}
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre(case.pre)
+    writer.add_token_list(tokens)
+    writer.add_token_types([types.get(t, gguf.TokenType.NORMAL) for t in tokens])
+    writer.add_token_merges([" ".join(pair) for pair in json.loads(tok.to_str())["model"]["merges"]])
+    writer.add_bos_token_id(tok.token_to_id(BOS))
+    writer.add_eos_token_id(tok.token_to_id(EOS))
+    writer.add_pad_token_id(tok.token_to_id(PAD))
+    writer.add_add_bos_token(case.bos)
+
+
+def write_gguf(path, case, tok, model, kind):
+    """Writes the model and puts into it the values that a reader of the file will see."""
+    arch = "llama" if case.family == "mistral" else case.family
+    names = gguf.get_tensor_name_map(getattr(gguf.MODEL_ARCH, arch.upper()), case.layers)
+    writer = gguf.GGUFWriter(path, arch)
+    writer.add_name(path.parent.name)
+    add_metadata(writer, case, kind)
+    add_vocabulary(writer, case, tok)
+    for name, p in model.named_parameters():
+        array, stored = p.detach().numpy(), kind if p.ndim == 2 else Kind.F32
+        p.data.copy_(torch.from_numpy(gguf.quants.dequantize(gguf.quants.quantize(array, stored), stored)))
+        if arch == "llama" and ".q_proj." in name:
+            array = pairwise(array, case.heads)
+        if arch == "llama" and ".k_proj." in name:
+            array = pairwise(array, case.kv_heads)
+        data = gguf.quants.quantize(np.ascontiguousarray(array), stored)
+        writer.add_tensor(names.get_name(name, try_suffixes=(".weight", ".bias")), data, raw_dtype=stored)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+# ---- cases ---------------------------------------------------------------------------------------
+
+def record(folder, variant, file, model, prompt_ids):
+    logits, greedy, margins = answer(model, prompt_ids)
+    logits.astype("<f4").tofile(folder / f"logits-{variant}.f32")
+    return {"variant": variant, "model": file, "logits": f"logits-{variant}.f32", "greedy": greedy,
+            "margins": [round(m, 4) for m in margins], "margin_min": round(min(margins), 4)}
+
+
+def make_case(folder, name, case, kinds):
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    tok = make_tokenizer(case)
+    prompt_ids = tok.encode(PROMPT).ids
+    model = make_model(name, case, tok, prompt_ids)
+    write_hugging_face(folder, case, tok, model)
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
+    original = {k: v.clone() for k, v in model.state_dict().items()}
+    variants = [record(folder, "hf", ".", model, prompt_ids)]
+    for kind in kinds:
+        model.load_state_dict(original)
+        file = f"model-{kind}.gguf"
+        write_gguf(folder / file, case, tok, model, Kind[kind.upper()])
+        variants.append(record(folder, kind, file, model, prompt_ids))
+    expected = {"case": name, "family": case.family, "prompt": PROMPT, "prompt_ids": prompt_ids, "vocab": case.vocab,
+                "rope": case.rope["rope_type"], "variants": variants}
+    (folder / "expected.json").write_text(json.dumps(expected) + "\n")
+    size = sum(f.stat().st_size for f in folder.iterdir())
+    print(f"{name}: {len(prompt_ids)} prompt tokens, {size // 1024} KiB, margins",
+          " ".join(f"{v['variant']}={v['margin_min']}" for v in variants), flush=True)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--committed", action="store_true")
+    parser.add_argument("--only", nargs="+", choices=list(CASES))
+    parser.add_argument("--out", type=Path)
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    out = args.out or ROOT / ("tests/golden/families" if args.committed else "build/golden/families")
+    for name in args.only or (COMMITTED if args.committed else CASES):
+        make_case(out / name, name, CASES[name], COMMITTED[name] if args.committed else CASES[name].gguf)
+
+
+if __name__ == "__main__":
+    main()
