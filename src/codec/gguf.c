@@ -1,31 +1,13 @@
 // GGUF object: mapping, splits, and the sorted indexes by name. Parsing is in gguf_header.c, getters in gguf_meta.c.
 #include "codec/gguf_internal.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 enum { SPLIT_SUFFIX_LEN = sizeof "-00001-of-00002.gguf" - 1 };
 
 // Bound for names and tables of all parts: the largest tensor table times its rows in three arrays.
 static const size_t arena_limit = (size_t)512 << 20;
-
-static mosa_status map_file(const char *path, gguf_mapping *out, mosa_error *err) {
-    MOSA_AUTO(mosa_auto_close) int fd = open(path, O_RDONLY | O_CLOEXEC);
-    struct stat info;
-    if (fd < 0) return mosa_fail_errno(err, errno, "%s: cannot open", path);
-    if (fstat(fd, &info) != 0) return mosa_fail_errno(err, errno, "%s: cannot read its size", path);
-    if (!S_ISREG(info.st_mode)) return mosa_fail(err, MOSA_EINVALID, "%s: not a regular file", path);
-    if (info.st_size == 0) return mosa_fail(err, MOSA_ECORRUPT, "%s: the file is empty", path);
-    void *base = mmap(NULL, (size_t)info.st_size, PROT_READ, MAP_SHARED, fd, 0);
-    if (base == MAP_FAILED) return mosa_fail_errno(err, errno, "%s: cannot map", path);
-    *out = (gguf_mapping){base, (size_t)info.st_size};
-    return MOSA_OK;
-}
 
 static int compare_keys(const void *a, const void *b) {
     return strcmp((*(const mosa_gguf_kv *const *)a)->key, (*(const mosa_gguf_kv *const *)b)->key);
@@ -55,7 +37,7 @@ static mosa_status index_names(mosa_gguf *gguf, mosa_error *err) {
     return MOSA_OK;
 }
 
-static mosa_status read_part(mosa_gguf *gguf, const gguf_mapping *bytes, const char *path, gguf_header *header,
+static mosa_status read_part(mosa_gguf *gguf, const mosa_mapping *bytes, const char *path, gguf_header *header,
                              mosa_error *err) {
     mosa_status status = gguf_read_header(bytes->base, bytes->len, &gguf->arena, header, err);
     if (status != MOSA_OK) mosa_fail_prefix(err, path);
@@ -106,7 +88,7 @@ static mosa_status open_parts(mosa_gguf *gguf, gguf_header *parts, int count, mo
     for (int i = 1; i < count; i++) {
         char *path = mosa_arena_printf(&gguf->arena, "%.*s-%05d-of-%05d.gguf", (int)stem, gguf->path, i + 1, count);
         if (!path) return mosa_fail(err, MOSA_ENOMEM, "%s: out of memory", gguf->path);
-        MOSA_TRY(map_file(path, &gguf->mappings[i], err));
+        MOSA_TRY(mosa_mapping_open(path, &gguf->mappings[i], err));
         gguf->n_mappings++;
         MOSA_TRY(read_part(gguf, &gguf->mappings[i], path, &parts[i], err));
         if (header_int(&parts[i], "split.no", -1) != i || header_int(&parts[i], "split.count", -1) != count)
@@ -150,13 +132,13 @@ static mosa_status check_split(const mosa_gguf *gguf, const gguf_header *first, 
 }
 
 static mosa_status open_all(mosa_gguf *gguf, mosa_error *err) {
-    gguf_mapping first_bytes;
+    mosa_mapping first_bytes;
     gguf_header first;
     int64_t count;
-    MOSA_TRY(map_file(gguf->path, &first_bytes, err));
+    MOSA_TRY(mosa_mapping_open(gguf->path, &first_bytes, err));
     gguf->mappings = calloc(MOSA_GGUF_SPLITS_MAX, sizeof *gguf->mappings);
     if (!gguf->mappings) {
-        munmap(first_bytes.base, first_bytes.len);
+        mosa_mapping_close(&first_bytes);
         return mosa_fail(err, MOSA_ENOMEM, "%s: out of memory", gguf->path);
     }
     gguf->mappings[gguf->n_mappings++] = first_bytes;
@@ -190,7 +172,7 @@ mosa_status mosa_gguf_parse(const void *data, size_t len, const char *name, mosa
     gguf_header header;
     mosa_status status;
     MOSA_TRY(create(name, &gguf, err));
-    gguf_mapping bytes = {(void *)data, len}; // read only, and not ours to unmap
+    mosa_mapping bytes = {(void *)data, len}; // read only, and not ours to unmap
     MOSA_TRY_GOTO(read_part(gguf, &bytes, name, &header, err), fail);
     adopt_first(gguf, &header);
     if (header_int(&header, "split.count", 1) > 1) {
@@ -207,7 +189,7 @@ fail:
 
 void mosa_gguf_close(mosa_gguf *gguf) {
     if (!gguf) return;
-    for (size_t i = 0; i < gguf->n_mappings; i++) munmap(gguf->mappings[i].base, gguf->mappings[i].len);
+    for (size_t i = 0; i < gguf->n_mappings; i++) mosa_mapping_close(&gguf->mappings[i]);
     free(gguf->mappings);
     free(gguf->path);
     mosa_arena_finish(&gguf->arena);

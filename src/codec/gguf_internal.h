@@ -3,17 +3,13 @@
 #define MOSA_CODEC_GGUF_INTERNAL_H
 
 #include "codec/gguf.h"
-
-typedef struct gguf_mapping {
-    void *base;
-    size_t len;
-} gguf_mapping;
+#include "codec/mapping.h"
 
 struct mosa_gguf {
     mosa_arena arena; // names, tables; everything but the mappings
     char *path;
     uint32_t version, alignment;
-    gguf_mapping *mappings; // n_mappings of them; none over borrowed bytes
+    mosa_mapping *mappings; // n_mappings of them; none over borrowed bytes
     size_t n_mappings;
     mosa_gguf_kv *kvs; // file order
     size_t n_kvs;

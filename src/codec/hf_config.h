@@ -10,7 +10,7 @@
 #include "base/status.h"
 #include "base/str.h"
 
-enum { MOSA_HF_CONFIG_BYTES_MAX = 16 * 1024 * 1024, MOSA_HF_IDS_MAX = 64 };
+enum { MOSA_HF_CONFIG_BYTES_MAX = 4 * 1024 * 1024, MOSA_HF_IDS_MAX = 64 };
 
 typedef struct mosa_hf_config mosa_hf_config;
 

@@ -43,7 +43,7 @@ size_t mosa_safetensors_tensor_count(const mosa_safetensors *st);
 const mosa_tensor_view *mosa_safetensors_tensor_at(const mosa_safetensors *st, size_t index);
 const mosa_tensor_view *mosa_safetensors_tensor_find(const mosa_safetensors *st, const char *name);
 
-// The header's __metadata__ strings of the first file. find returns false when absent.
+// The __metadata__ strings of all shards, in order. find returns false when absent.
 size_t mosa_safetensors_metadata_count(const mosa_safetensors *st);
 void mosa_safetensors_metadata_at(const mosa_safetensors *st, size_t index, const char **key, const char **value);
 bool mosa_safetensors_metadata_find(const mosa_safetensors *st, const char *key, const char **value);
