@@ -1,0 +1,106 @@
+// LINEAR tiles for f32, f16 and bf16 weights: one fused multiply-add per k, in order of k, for 16 outputs in two
+// registers. Six rows make twelve independent sums, enough to hide the latency of the FMA units.
+#include "backend/cpu/avx2/linear_tile.h"
+
+typedef struct two_floats {
+    __m256 v[2];
+} two_floats;
+
+INLINE two_floats load_f32(const uint8_t *at) {
+    return (two_floats){{_mm256_loadu_ps((const float *)at), _mm256_loadu_ps((const float *)at + 8)}};
+}
+
+INLINE two_floats load_f16(const uint8_t *at) {
+    return (two_floats){{load_half8(at), load_half8(at + 16)}};
+}
+
+INLINE two_floats load_bf16(const uint8_t *at) {
+    __m256i low = _mm256_slli_epi32(_mm256_cvtepu16_epi32(load128(at)), 16);
+    __m256i high = _mm256_slli_epi32(_mm256_cvtepu16_epi32(load128(at + 16)), 16);
+    return (two_floats){{_mm256_castsi256_ps(low), _mm256_castsi256_ps(high)}};
+}
+
+INLINE two_floats load_weights(mosa_dtype dtype, const uint8_t *at) {
+    return dtype == MOSA_F32 ? load_f32(at) : dtype == MOSA_F16 ? load_f16(at) : load_bf16(at);
+}
+
+INLINE void float_body(const int rows, const mosa_dtype dtype, const uint8_t *w, const uint8_t *act, int64_t stride,
+                       float *acc, int64_t records) {
+    const int step = dtype == MOSA_F32 ? 64 : 32;
+    tile_sums y;
+    tile_load(rows, &y, acc);
+    for (; records > 0; records--) {
+        two_floats weights = load_weights(dtype, w);
+        if (rows <= 2) prefetch_ahead(w);
+        UNROLL for (int r = 0; r < rows; r++) {
+            __m256 x = broadcast_f32(act + r * stride);
+            y.v[r][0] = _mm256_fmadd_ps(x, weights.v[0], y.v[r][0]);
+            y.v[r][1] = _mm256_fmadd_ps(x, weights.v[1], y.v[r][1]);
+        }
+        w += step;
+        act += sizeof(float);
+    }
+    tile_store(rows, &y, acc);
+}
+
+#define TILES_1_TO_6(name, dtype)                                                                                      \
+    TILES_1_TO_4(name, float_body, dtype) TILE_OF(name, 5, float_body, dtype) TILE_OF(name, 6, float_body, dtype)
+#define TILE_TABLE_6(name)                                                                                             \
+    { NULL, name##_1, name##_2, name##_3, name##_4, name##_5, name##_6 }
+
+TILES_1_TO_6(f32, MOSA_F32)
+TILES_1_TO_6(f16, MOSA_F16)
+TILES_1_TO_6(bf16, MOSA_BF16)
+
+INLINE void unpack(mosa_dtype dtype, const uint8_t *record, uint8_t *out, int64_t records) {
+    for (; records > 0; records--, record += 32, out += 64) {
+        two_floats weights = load_weights(dtype, record);
+        _mm256_storeu_ps((float *)out, weights.v[0]);
+        _mm256_storeu_ps((float *)out + 8, weights.v[1]);
+    }
+}
+
+static void f16_unpack(const uint8_t *record, uint8_t *out, int64_t records) {
+    unpack(MOSA_F16, record, out, records);
+}
+
+static void bf16_unpack(const uint8_t *record, uint8_t *out, int64_t records) {
+    unpack(MOSA_BF16, record, out, records);
+}
+
+const linear_format *mosa_avx2_linear_f32(mosa_dtype dtype) {
+    static const linear_format f32 = {
+        .record_k = 1,
+        .record_bytes = 64,
+        .act_bytes = 4,
+        .tile_rows = 6,
+        .direct_rows = INT32_MAX,
+        .chunk = 192,
+        .direct = TILE_TABLE_6(f32),
+    };
+    static const linear_format f16 = {
+        .record_k = 1,
+        .record_bytes = 32,
+        .act_bytes = 4,
+        .tile_rows = 6,
+        .direct_rows = 6,
+        .unpacked_bytes = 64,
+        .chunk = 192,
+        .unpack = f16_unpack,
+        .direct = TILE_TABLE_6(f16),
+        .unpacked = TILE_TABLE_6(f32),
+    };
+    static const linear_format bf16 = {
+        .record_k = 1,
+        .record_bytes = 32,
+        .act_bytes = 4,
+        .tile_rows = 6,
+        .direct_rows = 6,
+        .unpacked_bytes = 64,
+        .chunk = 192,
+        .unpack = bf16_unpack,
+        .direct = TILE_TABLE_6(bf16),
+        .unpacked = TILE_TABLE_6(f32),
+    };
+    return dtype == MOSA_F32 ? &f32 : dtype == MOSA_F16 ? &f16 : dtype == MOSA_BF16 ? &bf16 : NULL;
+}

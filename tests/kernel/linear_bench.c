@@ -1,0 +1,215 @@
+// Timing of LINEAR: GMAC/s and GB/s of weights per type, shape and row count, beside the limits of this machine
+// measured in the same run. Each call takes the next of several copies of the weight, so that it streams from memory.
+//
+// linear_test --bench [threads] [dtype ...]
+#include "linear_problem.h"
+
+#include <immintrin.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+
+enum { THREADS_MAX = 8, ROUNDS = 5, ROWS_MAX = 512 };
+static const size_t POOL_BYTES = (size_t)384 << 20;
+
+typedef void (*work_fn)(void *context, int thread, int n_threads);
+
+static double now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+// A crew of spinning threads: a call costs about a microsecond, as in the executor.
+static struct crew {
+    int n_threads;
+    int generation, pending; // atomics
+    work_fn work;
+    void *context;
+} crew;
+
+static void *crew_main(void *argument) {
+    int thread = (int)(intptr_t)argument, seen = 0;
+    for (;;) {
+        while (__atomic_load_n(&crew.generation, __ATOMIC_ACQUIRE) == seen) _mm_pause();
+        seen++;
+        if (!crew.work) return NULL;
+        crew.work(crew.context, thread, crew.n_threads);
+        __atomic_fetch_sub(&crew.pending, 1, __ATOMIC_RELEASE);
+    }
+}
+
+static void crew_run(work_fn work, void *context) {
+    crew.work = work;
+    crew.context = context;
+    __atomic_store_n(&crew.pending, crew.n_threads - 1, __ATOMIC_RELAXED);
+    __atomic_fetch_add(&crew.generation, 1, __ATOMIC_RELEASE);
+    if (!work) return;
+    work(context, 0, crew.n_threads);
+    while (__atomic_load_n(&crew.pending, __ATOMIC_ACQUIRE) > 0) _mm_pause();
+}
+
+__attribute__((target("avx2"))) static void read_all(void *context, int thread, int n_threads) {
+    const char *begin = (char *)context + POOL_BYTES / (size_t)n_threads * (size_t)thread;
+    __m256i any[4] = {0};
+    for (size_t i = 0; i < POOL_BYTES / (size_t)n_threads; i += 128) {
+        _mm_prefetch(begin + i + 4096, _MM_HINT_NTA);
+        _mm_prefetch(begin + i + 4160, _MM_HINT_NTA);
+        for (int j = 0; j < 4; j++)
+            any[j] = _mm256_or_si256(any[j], _mm256_load_si256((const __m256i *)(begin + i + 32 * j)));
+    }
+    __asm__ volatile("" ::"x"(any[0]), "x"(any[1]), "x"(any[2]), "x"(any[3]));
+}
+
+static void copy_all(void *context, int thread, int n_threads) {
+    size_t half = POOL_BYTES / 2, share = half / (size_t)n_threads;
+    memcpy((char *)context + share * (size_t)thread, (char *)context + half + share * (size_t)thread, share);
+}
+
+enum { PEAK_STEPS = 2000000 };
+
+// Ten independent chains of fused multiply-adds, 8 each.
+__attribute__((target("avx2,fma"))) static void fma_peak(void *context, int thread, int n_threads) {
+    (void)context, (void)thread, (void)n_threads;
+    __m256 sum[10], x = _mm256_setzero_ps();
+    for (int j = 0; j < 10; j++) sum[j] = x;
+    for (int i = 0; i < PEAK_STEPS; i++) {
+#pragma GCC unroll 10
+        for (int j = 0; j < 10; j++) {
+            sum[j] = _mm256_fmadd_ps(x, x, sum[j]);
+            __asm__ volatile("" : "+x"(sum[j]));
+        }
+    }
+}
+
+// Eight chains of vpmaddubsw + vpaddw, 32 each.
+__attribute__((target("avx2"))) static void byte_peak(void *context, int thread, int n_threads) {
+    (void)context, (void)thread, (void)n_threads;
+    __m256i sum[8], x = _mm256_setzero_si256();
+    for (int j = 0; j < 8; j++) sum[j] = x;
+    for (int i = 0; i < PEAK_STEPS; i++) {
+#pragma GCC unroll 8
+        for (int j = 0; j < 8; j++) {
+            __m256i product = _mm256_maddubs_epi16(x, x);
+            __asm__ volatile("" : "+x"(product));
+            sum[j] = _mm256_add_epi16(sum[j], product);
+            __asm__ volatile("" : "+x"(sum[j]));
+        }
+    }
+}
+
+static double best_seconds(work_fn work, void *context) {
+    double best = 1e9;
+    for (int i = 0; i < ROUNDS; i++) {
+        double start = now();
+        crew_run(work, context);
+        double seconds = now() - start;
+        if (seconds < best) best = seconds;
+    }
+    return best;
+}
+
+static void print_limits(void *pool) {
+    double n = crew.n_threads;
+    printf("limits, %d threads: read %.1f GB/s, copy %.1f GB/s, fma %.0f GMAC/s, vpmaddubsw+vpaddw %.0f GMAC/s\n",
+           crew.n_threads, (double)POOL_BYTES / best_seconds(read_all, pool) * 1e-9,
+           (double)POOL_BYTES / 2 / best_seconds(copy_all, pool) * 1e-9,
+           n * PEAK_STEPS * 80 / best_seconds(fma_peak, NULL) * 1e-9,
+           n * PEAK_STEPS * 256 / best_seconds(byte_peak, NULL) * 1e-9);
+}
+
+typedef struct timing {
+    problem *p;
+    mosa_op op;
+    mosa_cpu_kernel_fn kernel;
+} timing;
+
+static void run_share(void *context, int thread, int n_threads) {
+    timing *t = context;
+    problem_run(t->p, t->op, t->kernel, thread, n_threads);
+}
+
+// Best time of one call, over copies of the packed weight in the pool.
+static double time_linear(problem *p, char *pool) {
+    size_t step = (p->packed_bytes + 4095) / 4096 * 4096, copies = POOL_BYTES / step;
+    for (size_t i = 0; i < copies; i++) memcpy(pool + i * step, p->packed, p->packed_bytes);
+    timing t = {p, MOSA_OP_LINEAR, mosa_avx2_linear};
+    double best = 1e9;
+    size_t at = 0;
+    for (int round = 0; round < ROUNDS; round++) {
+        int calls = p->rows <= 8 ? 8 : p->rows <= 64 ? 2 : 1;
+        double start = now();
+        for (int i = 0; i < calls; i++) {
+            p->weight.packed = pool + at++ % copies * step;
+            crew_run(run_share, &t);
+        }
+        double seconds = (now() - start) / calls;
+        if (seconds < best) best = seconds;
+    }
+    p->weight.packed = p->packed;
+    return best;
+}
+
+static double time_quantize(problem *p) {
+    timing t = {p, MOSA_OP_QUANTIZE_ROWS, mosa_avx2_quantize_rows};
+    return best_seconds(run_share, &t);
+}
+
+static double time_packing(problem *p) {
+    double best = 1e9;
+    for (int round = 0; round < ROUNDS; round++) {
+        double start = now();
+        mosa_cpu_pack_rows(&p->weight.view, p->packed, 0, p->n);
+        double seconds = now() - start;
+        if (seconds < best) best = seconds;
+    }
+    return best;
+}
+
+static void bench_shape(mosa_dtype dtype, int64_t k, int64_t n, char *pool) {
+    static const int rows[] = {1, 2, 3, 4, 8, 16, 64, 512};
+    uint64_t seed = 1;
+    problem *p = problem_create(dtype, n, k, n > 8192 ? 64 : ROWS_MAX, WEIGHTS_NORMAL, &seed);
+    int most = p->rows;
+    double quantize = time_quantize(p), pack = time_packing(p);
+    printf("%-6s %5lldx%-5lld pack %4.1f GB/s, quantise %4.2f G/s; GMAC/s (GB/s) at rows", mosa_dtype_name(dtype),
+           (long long)k, (long long)n, (double)p->file_bytes / pack * 1e-9, (double)(most * k) / quantize * 1e-9);
+    for (size_t i = 0; i < MOSA_COUNT(rows) && rows[i] <= most; i++) {
+        p->rows = rows[i];
+        double seconds = time_linear(p, pool);
+        printf("  %d: %.0f", rows[i], (double)rows[i] * (double)(n * k) / seconds * 1e-9);
+        if (rows[i] <= 4) printf(" (%.1f)", (double)p->packed_bytes / seconds * 1e-9);
+    }
+    printf("\n");
+    fflush(stdout);
+    problem_destroy(p);
+}
+
+int linear_bench(int argc, char **argv) {
+    static const int64_t shapes[][2] = {{2048, 2048}, {2048, 5632}, {5632, 2048}, {2048, 32000}};
+    static const mosa_dtype usual[] = {MOSA_F32,  MOSA_F16,  MOSA_BF16, MOSA_Q8_0,
+                                       MOSA_Q4_0, MOSA_Q4_K, MOSA_Q5_K, MOSA_Q6_K};
+    crew.n_threads = argc > 0 ? (int)strtol(argv[0], NULL, 10) : 2;
+    if (crew.n_threads < 1 || crew.n_threads > THREADS_MAX) crew.n_threads = 1;
+    char *pool = aligned_alloc(2 << 20, POOL_BYTES + (2 << 20));
+    if (!pool) return 1;
+    madvise(pool, POOL_BYTES, MADV_HUGEPAGE);
+    memset(pool, 1, POOL_BYTES + (2 << 20));
+    pthread_t threads[THREADS_MAX];
+    for (int i = 1; i < crew.n_threads; i++)
+        if (pthread_create(&threads[i], NULL, crew_main, (void *)(intptr_t)i) != 0) return 1;
+    print_limits(pool);
+    for (size_t i = 0; i < (argc > 1 ? (size_t)argc - 1 : MOSA_COUNT(usual)); i++) {
+        mosa_dtype dtype = usual[i % MOSA_COUNT(usual)];
+        if (argc > 1 && !mosa_dtype_from_name(argv[i + 1], &dtype)) continue;
+        for (size_t s = 0; s < MOSA_COUNT(shapes); s++) bench_shape(dtype, shapes[s][0], shapes[s][1], pool);
+    }
+    print_limits(pool);
+    crew_run(NULL, NULL);
+    for (int i = 1; i < crew.n_threads; i++) pthread_join(threads[i], NULL);
+    free(pool);
+    return 0;
+}
