@@ -163,6 +163,24 @@ static void fast_kernels_equal_the_reference_on_any_bits(void **state) {
     }
 }
 
+static void the_fast_packer_makes_the_bytes_of_the_plain_one(void **state) {
+    (void)state;
+    uint64_t seed = 6;
+    for (size_t i = 0; i < MOSA_COUNT(dtypes); i++) {
+        int64_t k = random_k(dtypes[i], 1024, &seed);
+        problem *p = problem_create(dtypes[i], 40, k, 1, WEIGHTS_BITS, &seed);
+        size_t panel_bytes = p->packed_bytes / 3, row_bytes = p->file_bytes / 40;
+        unsigned char *panel = malloc(panel_bytes);
+        for (int j = 0; j < 3; j++) {
+            mosa_panel_source source = {dtypes[i], p->file + 16 * (size_t)j * row_bytes, row_bytes, j < 2 ? 16 : 8};
+            mosa_ref_pack_panel(&source, 0, k, panel);
+            assert_memory_equal(panel, p->packed + (size_t)j * panel_bytes, panel_bytes);
+        }
+        free(panel);
+        problem_destroy(p);
+    }
+}
+
 static void activations_that_are_not_finite_make_their_row_nan(void **state) {
     (void)state;
     uint64_t seed = 4;
@@ -221,6 +239,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(the_reference_is_as_accurate_as_the_usual_scheme),
         cmocka_unit_test(fast_kernels_equal_the_reference_on_random_shapes),
         cmocka_unit_test(fast_kernels_equal_the_reference_on_any_bits),
+        cmocka_unit_test(the_fast_packer_makes_the_bytes_of_the_plain_one),
         cmocka_unit_test(activations_that_are_not_finite_make_their_row_nan),
         cmocka_unit_test(a_row_alone_equals_the_row_among_many),
         cmocka_unit_test(shapes_that_linear_cannot_take_have_no_packed_form),

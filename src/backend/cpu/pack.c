@@ -2,18 +2,11 @@
 // Thread: pure functions over the caller's memory; different row ranges may be packed at the same time.
 #include "backend/cpu/pack.h"
 
+#include "backend/cpu/kernel.h"
 #include "backend/cpu/pack_internal.h"
 
 #include <assert.h>
 #include <string.h>
-
-// `rows` are n_rows (1..16) source rows of the matrix, row_bytes apart; the rest of the panel becomes zero rows.
-typedef struct source {
-    mosa_dtype dtype;
-    const unsigned char *rows;
-    size_t row_bytes;
-    int n_rows;
-} source;
 
 static const mosa_levels zero_levels = {.count = 256, .group = 16};
 
@@ -104,29 +97,29 @@ static const format formats[MOSA_DTYPE_COUNT] = {
     [MOSA_Q3_K] = {MOSA_ACT_U8_256, 16 * 110, NULL},
 };
 
-// Elements k of row r become [k][16].
-static void interleave(const source *src, int64_t k, int unit, unsigned char *panel) {
-    for (int r = 0; r < src->n_rows; r++) {
-        const unsigned char *row = src->rows + (size_t)r * src->row_bytes;
-        for (int64_t i = 0; i < k; i++) memcpy(panel + (i * 16 + r) * unit, row + i * unit, (size_t)unit);
+// Units (elements, or whole blocks) of the rows become [unit][16].
+static void interleave(const mosa_panel_source *source, int64_t begin, int64_t end, int unit, unsigned char *panel) {
+    for (int r = 0; r < source->n_rows; r++) {
+        const unsigned char *row = source->rows + (size_t)r * source->row_bytes;
+        for (int64_t i = begin; i < end; i++) memcpy(panel + (i * 16 + r) * unit, row + i * unit, (size_t)unit);
     }
 }
 
-static void pack_panel(const source *src, int64_t k, unsigned char *panel) {
-    const format *f = &formats[src->dtype];
-    const mosa_dtype_traits *traits = mosa_dtype_traits_of(src->dtype);
-    int64_t records = k / traits->block_len;
-    memset(panel, 0, (size_t)(records * f->record_bytes));
+void mosa_ref_pack_panel(const mosa_panel_source *source, int64_t k_begin, int64_t k, unsigned char *panel) {
+    const format *f = &formats[source->dtype];
+    const mosa_dtype_traits *traits = mosa_dtype_traits_of(source->dtype);
+    int64_t begin = k_begin / traits->block_len, end = k / traits->block_len;
+    memset(panel + begin * f->record_bytes, 0, (size_t)((end - begin) * f->record_bytes));
     if (!f->put_row) {
-        interleave(src, records, (int)traits->block_bytes, panel);
+        interleave(source, begin, end, (int)traits->block_bytes, panel);
         return;
     }
-    for (int64_t i = 0; i < records; i++) {
+    for (int64_t i = begin; i < end; i++) {
         for (int r = 0; r < MOSA_PANEL_ROWS; r++) {
             mosa_levels levels = zero_levels;
-            if (r < src->n_rows)
-                mosa_levels_decode(src->dtype, src->rows + (size_t)r * src->row_bytes + i * traits->block_bytes, 0,
-                                   &levels);
+            if (r < source->n_rows)
+                mosa_levels_decode(source->dtype,
+                                   source->rows + (size_t)r * source->row_bytes + i * traits->block_bytes, 0, &levels);
             f->put_row(panel + i * f->record_bytes, r, &levels);
         }
     }
@@ -141,16 +134,26 @@ size_t mosa_cpu_packed_bytes(mosa_dtype dtype, int64_t n, int64_t k) {
     return all;
 }
 
+static int64_t pack_fast(const mosa_panel_source *source, int64_t k, unsigned char *panel) {
+#if defined(__x86_64__)
+    return mosa_avx2_pack_panel(source, k, panel);
+#else
+    (void)source, (void)k, (void)panel;
+    return 0;
+#endif
+}
+
 void mosa_cpu_pack_rows(const mosa_tensor_view *view, void *packed, int64_t row_begin, int64_t row_end) {
     int64_t n = view->dims[0], k = view->dims[1];
     size_t panel_bytes = mosa_cpu_packed_bytes(view->dtype, MOSA_PANEL_ROWS, k);
     assert(row_begin % MOSA_PANEL_ROWS == 0 && row_end <= n && panel_bytes > 0);
-    size_t row_bytes = view->bytes / (size_t)n;
+    mosa_panel_source source = {view->dtype, view->data, view->bytes / (size_t)n, MOSA_PANEL_ROWS};
+    bool fast = mosa_cpu_detect().avx2;
     for (int64_t row = row_begin; row < row_end; row += MOSA_PANEL_ROWS) {
-        int64_t left = row_end - row;
-        source src = {view->dtype, (const unsigned char *)view->data + (size_t)row * row_bytes, row_bytes,
-                      left < MOSA_PANEL_ROWS ? (int)left : MOSA_PANEL_ROWS};
-        pack_panel(&src, k, (unsigned char *)packed + (size_t)(row / MOSA_PANEL_ROWS) * panel_bytes);
+        unsigned char *panel = (unsigned char *)packed + (size_t)(row / MOSA_PANEL_ROWS) * panel_bytes;
+        source.rows = (const unsigned char *)view->data + (size_t)row * source.row_bytes;
+        if (row_end - row < MOSA_PANEL_ROWS) source.n_rows = (int)(row_end - row);
+        mosa_ref_pack_panel(&source, fast ? pack_fast(&source, k, panel) : 0, k, panel);
     }
 }
 
@@ -160,7 +163,9 @@ int mosa_cpu_act_layout(mosa_dtype weight_dtype, int64_t k) {
 }
 
 int64_t mosa_cpu_act_row_bytes(int layout, int64_t k) {
-    static const struct { int len, bytes; } record[MOSA_ACT_LAYOUTS] = {
+    static const struct {
+        int len, bytes;
+    } record[MOSA_ACT_LAYOUTS] = {
         [MOSA_ACT_S8_32] = {32, sizeof(mosa_act_s8_32)},
         [MOSA_ACT_S16_32] = {32, sizeof(mosa_act_s16_32)},
         [MOSA_ACT_S8_256] = {256, sizeof(mosa_act_s8_256)},

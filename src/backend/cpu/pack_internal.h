@@ -36,7 +36,7 @@ typedef struct mosa_act_s8_256 { // q4_k, q5_k, q2_k
 } mosa_act_s8_256;
 
 typedef struct mosa_act_u8_256 { // q6_k, q3_k
-    uint8_t q[256];    // 128 + level, so that the weight may be the signed operand of vpmaddubsw
+    uint8_t q[256];              // 128 + level, so that the weight may be the signed operand of vpmaddubsw
     float d;
 } mosa_act_u8_256;
 
@@ -73,9 +73,9 @@ enum {
 
 // A block of the file as integers: y = d * scale[g] * q - dmin * min[g], g = element / group.
 typedef struct mosa_levels {
-    int count;          // elements: 32 or 256
-    int group;          // elements per scale
-    int16_t q[256];     // signed, zero point taken off
+    int count;      // elements: 32 or 256
+    int group;      // elements per scale
+    int16_t q[256]; // signed, zero point taken off
     int16_t scale[16];
     int16_t min[16];
     float d, dmin;
@@ -84,5 +84,19 @@ typedef struct mosa_levels {
 
 // Decodes part `part` (block_len / levels->count parts; 0 but for iq4_xs) of one file block.
 void mosa_levels_decode(mosa_dtype dtype, const void *block, int part, mosa_levels *levels);
+
+// Up to 16 rows of a matrix, row_bytes apart; rows of the panel beyond n_rows become zero.
+typedef struct mosa_panel_source {
+    mosa_dtype dtype;
+    const unsigned char *rows;
+    size_t row_bytes;
+    int n_rows;
+} mosa_panel_source;
+
+// Packs columns [k_begin, k) of a panel (k_begin a multiple of the block length).
+void mosa_ref_pack_panel(const mosa_panel_source *source, int64_t k_begin, int64_t k, unsigned char *panel);
+
+// Packs the columns from 0 on that it can, a multiple of the block length; returns how many. Needs AVX2.
+int64_t mosa_avx2_pack_panel(const mosa_panel_source *source, int64_t k, unsigned char *panel);
 
 #endif
