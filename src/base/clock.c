@@ -11,9 +11,15 @@ static uint64_t read_clock(clockid_t id) {
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
-uint64_t mosa_clock_ns(void) { return read_clock(CLOCK_MONOTONIC); }
-int64_t mosa_clock_real_ns(void) { return (int64_t)read_clock(CLOCK_REALTIME); }
-int64_t mosa_clock_real_s(void) { return mosa_clock_real_ns() / 1000000000; }
+uint64_t mosa_clock_ns(void) {
+    return read_clock(CLOCK_MONOTONIC);
+}
+int64_t mosa_clock_real_ns(void) {
+    return (int64_t)read_clock(CLOCK_REALTIME);
+}
+int64_t mosa_clock_real_s(void) {
+    return mosa_clock_real_ns() / 1000000000;
+}
 
 void mosa_clock_format(int64_t real_ns, char out[MOSA_CLOCK_TEXT]) {
     time_t seconds = (time_t)(real_ns / 1000000000);
@@ -42,5 +48,6 @@ int mosa_deadline_left_ms(mosa_deadline deadline) {
 
 void mosa_sleep_until(mosa_deadline deadline) {
     struct timespec until = {.tv_sec = (time_t)(deadline / 1000000000u), .tv_nsec = (long)(deadline % 1000000000u)};
-    while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &until, NULL) != 0) {}
+    while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &until, NULL) != 0) {
+    }
 }

@@ -9,9 +9,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-uint64_t mosa_clock_ns(void);      // monotonic nanoseconds from an arbitrary start
-int64_t mosa_clock_real_ns(void);  // nanoseconds since 1970-01-01 UTC
-int64_t mosa_clock_real_s(void);   // seconds since 1970-01-01 UTC
+uint64_t mosa_clock_ns(void);     // monotonic nanoseconds from an arbitrary start
+int64_t mosa_clock_real_ns(void); // nanoseconds since 1970-01-01 UTC
+int64_t mosa_clock_real_s(void);  // seconds since 1970-01-01 UTC
 
 enum { MOSA_CLOCK_TEXT = 25 };
 // "2026-11-21T03:04:05.678Z", NUL-terminated.

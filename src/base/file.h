@@ -16,8 +16,8 @@ typedef struct mosa_file_map {
     const unsigned char *data; // (size) page-aligned; NULL for an empty file
     size_t size;               // bytes, as the file was when it was opened
     char *path;
-    int fd;                    // kept, to see whether the file has shrunk
-    int guard;                 // slot of the guard, or -1
+    int fd;    // kept, to see whether the file has shrunk
+    int guard; // slot of the guard, or -1
 } mosa_file_map;
 
 // Maps a regular file read-only. *map is the caller's storage, written on success; close releases it.

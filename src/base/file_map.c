@@ -91,8 +91,7 @@ mosa_status mosa_file_map_open(const char *path, mosa_file_map *map, mosa_error 
     if (!opened.path) return mosa_fail(err, MOSA_ENOMEM, "%s: out of memory", path);
     // Not to hang on a pipe that nobody writes to.
     opened.fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    mosa_status status =
-        opened.fd < 0 ? mosa_fail_errno(err, errno, "%s: cannot open", path) : map_bytes(&opened, err);
+    mosa_status status = opened.fd < 0 ? mosa_fail_errno(err, errno, "%s: cannot open", path) : map_bytes(&opened, err);
     if (status != MOSA_OK) {
         mosa_file_map_close(&opened);
         return status;

@@ -96,14 +96,14 @@ typedef struct mosa_log_site {
 
 #define mosa_log(level, event, ...)                                                                                    \
     do {                                                                                                               \
+        if (!mosa_log_enabled(level)) break;                                                                           \
         static mosa_log_site mosa_log_site_;                                                                           \
         const mosa_log_field mosa_log_fields_[] = {{0}, ##__VA_ARGS__};                                                \
-        if (mosa_log_enabled(level))                                                                                   \
-            mosa_log_write(&mosa_log_site_, (level), (event), mosa_log_fields_ + 1, MOSA_COUNT(mosa_log_fields_) - 1); \
+        mosa_log_write(&mosa_log_site_, (level), (event), mosa_log_fields_ + 1, MOSA_COUNT(mosa_log_fields_) - 1);     \
     } while (0)
 #define mosa_log_error(event, ...) mosa_log(MOSA_LOG_ERROR, event, ##__VA_ARGS__)
-#define mosa_log_warn(event, ...) mosa_log(MOSA_LOG_WARN, event, ##__VA_ARGS__)
-#define mosa_log_info(event, ...) mosa_log(MOSA_LOG_INFO, event, ##__VA_ARGS__)
+#define mosa_log_warn(event, ...)  mosa_log(MOSA_LOG_WARN, event, ##__VA_ARGS__)
+#define mosa_log_info(event, ...)  mosa_log(MOSA_LOG_INFO, event, ##__VA_ARGS__)
 #define mosa_log_debug(event, ...) mosa_log(MOSA_LOG_DEBUG, event, ##__VA_ARGS__)
 
 // An event with the status, message and hint of a filled error.

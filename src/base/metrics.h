@@ -23,7 +23,7 @@ enum { MOSA_METRIC_LABELS_MAX = 4, MOSA_METRIC_BUCKETS_MAX = 32, MOSA_METRIC_LAB
 typedef struct mosa_metric {
     const char *name; // "mosa_..."; counters end in _total, units are last and in base units (_seconds, _bytes)
     mosa_metric_type type;
-    const char *help; // one sentence
+    const char *help;                               // one sentence
     const char *labels[MOSA_METRIC_LABELS_MAX + 1]; // names, NULL-terminated
     const double *buckets;                          // histograms: (n_buckets) ascending upper bounds, without +Inf
     int n_buckets;
@@ -40,12 +40,13 @@ void mosa_metrics_destroy(mosa_metrics *metrics); // NULL-safe
 // Label values in the order of the metric's names; NULL for a metric without labels. Values are copied, cut at
 // MOSA_METRIC_LABEL_BYTES_MAX; a NULL value reads "".
 #define MOSA_LABELS(...) ((const char *const[]){__VA_ARGS__})
-void mosa_metrics_add(mosa_metrics *metrics, int metric, double amount, const char *const *labels);    // not histograms
-void mosa_metrics_set(mosa_metrics *metrics, int metric, double value, const char *const *labels);     // gauges, and
-                                                                        // counters that somebody else counts
+void mosa_metrics_add(mosa_metrics *metrics, int metric, double amount, const char *const *labels); // not histograms
+void mosa_metrics_set(mosa_metrics *metrics, int metric, double value,
+                      const char *const *labels); // gauges, and
+                                                  // counters that somebody else counts
 void mosa_metrics_observe(mosa_metrics *metrics, int metric, double value, const char *const *labels); // histograms
 double mosa_metrics_value(mosa_metrics *metrics, int metric, const char *const *labels); // 0 for an unknown series
-                                                                                          // histograms: the count
+                                                                                         // histograms: the count
 
 // Appends all series as Prometheus text (version 0.0.4), metrics in the table's order.
 void mosa_metrics_write(mosa_metrics *metrics, mosa_buf *out);

@@ -10,8 +10,8 @@
 // One block: 128 bits for each (key, counter).
 void mosa_rng_philox(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4]);
 
-uint64_t mosa_rng_u64(uint64_t seed, uint64_t counter);     // 64 uniform bits
-double mosa_rng_uniform(uint64_t seed, uint64_t counter);   // [0, 1), multiples of 2^-53
+uint64_t mosa_rng_u64(uint64_t seed, uint64_t counter);               // 64 uniform bits
+double mosa_rng_uniform(uint64_t seed, uint64_t counter);             // [0, 1), multiples of 2^-53
 uint64_t mosa_rng_below(uint64_t seed, uint64_t counter, uint64_t n); // [0, n), n >= 1; bias below n / 2^64
 
 // A well-mixed 64-bit value of x (splitmix64's finaliser): derives seeds from ids.

@@ -38,7 +38,9 @@ uint64_t mosa_hash_bytes(const void *data, size_t len, uint64_t seed) {
     return fold_multiply(hash ^ tail, 0xe7037ed1a0b428dbu);
 }
 
-void mosa_buf_init(mosa_buf *buf, size_t limit) { *buf = (mosa_buf){.limit = limit}; }
+void mosa_buf_init(mosa_buf *buf, size_t limit) {
+    *buf = (mosa_buf){.limit = limit};
+}
 
 void mosa_buf_finish(mosa_buf *buf) {
     free(buf->data);
@@ -78,9 +80,29 @@ void mosa_buf_append(mosa_buf *buf, const void *data, size_t len) {
     buf->data[buf->len] = '\0';
 }
 
-void mosa_buf_append_slice(mosa_buf *buf, mosa_slice text) { mosa_buf_append(buf, text.data, text.len); }
-void mosa_buf_append_str(mosa_buf *buf, const char *text) { mosa_buf_append(buf, text, strlen(text)); }
-void mosa_buf_append_char(mosa_buf *buf, char c) { mosa_buf_append(buf, &c, 1); }
+void mosa_buf_append_slice(mosa_buf *buf, mosa_slice text) {
+    mosa_buf_append(buf, text.data, text.len);
+}
+void mosa_buf_append_str(mosa_buf *buf, const char *text) {
+    mosa_buf_append(buf, text, strlen(text));
+}
+void mosa_buf_append_char(mosa_buf *buf, char c) {
+    mosa_buf_append(buf, &c, 1);
+}
+
+void mosa_buf_append_f64(mosa_buf *buf, double value) {
+    char text[40];
+    if (!isfinite(value)) {
+        mosa_buf_append_str(buf, isnan(value) ? "NaN" : value > 0 ? "+Inf" : "-Inf");
+        return;
+    }
+    // 17 digits always suffice; most numbers that people write need far fewer.
+    for (int digits = 15; digits <= 17; digits++) {
+        snprintf(text, sizeof text, "%.*g", digits, value);
+        if (strtod(text, NULL) == value) break;
+    }
+    mosa_buf_append_str(buf, text);
+}
 
 void mosa_buf_printf(mosa_buf *buf, const char *format, ...) {
     va_list args;

@@ -17,7 +17,9 @@ typedef struct mosa_slice {
 } mosa_slice;
 
 #define MOSA_SLICE(literal) ((mosa_slice){(literal), sizeof(literal) - 1})
-static inline mosa_slice mosa_slice_of(const char *text) { return (mosa_slice){text, text ? strlen(text) : 0}; }
+static inline mosa_slice mosa_slice_of(const char *text) {
+    return (mosa_slice){text, text ? strlen(text) : 0};
+}
 static inline bool mosa_slice_eq(mosa_slice a, mosa_slice b) {
     return a.len == b.len && (a.len == 0 || memcmp(a.data, b.data, a.len) == 0);
 }
@@ -26,7 +28,7 @@ bool mosa_slice_ends_with(mosa_slice text, mosa_slice suffix);
 uint64_t mosa_hash_bytes(const void *data, size_t len, uint64_t seed); // 64-bit, stable across runs and machines
 
 typedef struct mosa_buf {
-    char *data;      // NUL-terminated; never NULL after the first successful append, may be NULL before
+    char *data; // NUL-terminated; never NULL after the first successful append, may be NULL before
     size_t len;
     size_t capacity; // bytes allocated
     size_t limit;    // 0 = none; an append beyond it fails the buffer
@@ -41,11 +43,20 @@ void mosa_buf_append(mosa_buf *buf, const void *data, size_t len);
 void mosa_buf_append_slice(mosa_buf *buf, mosa_slice text);
 void mosa_buf_append_str(mosa_buf *buf, const char *text);
 void mosa_buf_append_char(mosa_buf *buf, char c);
+// Shortest decimal that reads back as the same double: "0.1", "3", "1e+300"; "NaN", "+Inf" and "-Inf" as Prometheus
+// does.
+void mosa_buf_append_f64(mosa_buf *buf, double value);
 void mosa_buf_printf(mosa_buf *buf, const char *format, ...) __attribute__((format(printf, 2, 3)));
-static inline bool mosa_buf_failed(const mosa_buf *buf) { return buf->failed; }
-static inline mosa_slice mosa_buf_slice(const mosa_buf *buf) { return (mosa_slice){buf->data, buf->len}; }
+static inline bool mosa_buf_failed(const mosa_buf *buf) {
+    return buf->failed;
+}
+static inline mosa_slice mosa_buf_slice(const mosa_buf *buf) {
+    return (mosa_slice){buf->data, buf->len};
+}
 char *mosa_buf_take(mosa_buf *buf); // hands over the NUL-terminated bytes (free()); NULL if failed; buf is empty after
-static inline const char *mosa_buf_str(const mosa_buf *buf) { return buf->data ? buf->data : ""; }
+static inline const char *mosa_buf_str(const mosa_buf *buf) {
+    return buf->data ? buf->data : "";
+}
 
 // Parsing of whole strings; false on any junk, sign error or overflow, and then *out is untouched.
 bool mosa_parse_i64(const char *text, int64_t *out);

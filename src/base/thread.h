@@ -1,7 +1,7 @@
 // Threads with names, waiting with a deadline, and the number of CPUs that this process may use.
 //
-// Mutexes are plain pthread_mutex_t. Signals: a started thread blocks all of them but those that a fault raises, so that
-// the main thread alone handles SIGTERM and its like.
+// Mutexes are plain pthread_mutex_t. Signals: a started thread blocks all of them but those that a fault raises, so
+// that the main thread alone handles SIGTERM and its like.
 #ifndef MOSA_BASE_THREAD_H
 #define MOSA_BASE_THREAD_H
 
