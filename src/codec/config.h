@@ -1,5 +1,5 @@
-// Configuration as a table: one row per setting makes the flag, the environment variable, the YAML key, the default, the
-// checks, --help, a commented mosa.yaml and the documentation page.
+// Configuration as a table: one row per setting makes the flag, the environment variable, the YAML key, the default,
+// the checks, --help, a commented mosa.yaml and the documentation page.
 //
 //     typedef struct settings { int64_t port; const char *host; } settings;
 //     static const mosa_option options[] = {
@@ -39,8 +39,8 @@ typedef enum mosa_option_type {
 } mosa_option_type;
 
 typedef struct mosa_option {
-    const char *key;      // "server.port": place in mosa.yaml; NULL = flag only
-    const char *flag;     // "--port"; NULL = file and environment only
+    const char *key;  // "server.port": place in mosa.yaml; NULL = flag only
+    const char *flag; // "--port"; NULL = file and environment only
     mosa_option_type type;
     const char *fallback; // default as text; NULL = false, 0, no string, empty list
     const char *value;    // placeholder in help ("PORT"); NULL = by type
@@ -91,9 +91,9 @@ const char *mosa_nearest_word(const char *word, const char *const *words, size_t
 
 // --- writing ------------------------------------------------------------------------------------------------------
 
-void mosa_options_help(const mosa_option_table *table, mosa_buf *out);                // for a terminal, 100 columns
-void mosa_options_yaml(const mosa_option_table *table, mosa_buf *out);                // mosa.yaml, all keys commented out
-void mosa_options_docs(const mosa_option_table *table, mosa_buf *out);                // Markdown tables
+void mosa_options_help(const mosa_option_table *table, mosa_buf *out); // for a terminal, 100 columns
+void mosa_options_yaml(const mosa_option_table *table, mosa_buf *out); // mosa.yaml, all keys commented out
+void mosa_options_docs(const mosa_option_table *table, mosa_buf *out); // Markdown tables
 // The values in effect, one "key: value" per line as YAML; secrets are masked.
 void mosa_options_show(const mosa_option_table *table, const void *values, mosa_buf *out);
 

@@ -3,7 +3,8 @@
 // json_t is the one value tree of Mosa: request bodies, tokenizer files, YAML documents and templates all become it.
 // Numbers: integers that fit int64 stay integers, larger ones become reals; NaN and infinities do not exist.
 // Strings may hold "\u0000"; mosa_json_get_str refuses those, mosa_json_get_text hands out the length.
-// Thread: reentrant; a tree belongs to one thread at a time (jansson's reference counts are atomic, its tables are not).
+// Thread: reentrant; a tree belongs to one thread at a time (reading one that nobody
+// changes is safe from many.
 #ifndef MOSA_CODEC_JSON_H
 #define MOSA_CODEC_JSON_H
 
@@ -45,19 +46,15 @@ void mosa_json_append_f64(mosa_buf *out, double value);       // NaN and infinit
 
 // --- typed getters ------------------------------------------------------------------------------------------------
 
-// Member `key` of an object. An absent member or null gives the fallback; a wrong type or range is MOSA_EINVALID and
-// names the key. What is handed out is borrowed from the object.
-MOSA_MUST_USE mosa_status mosa_json_get_str(const json_t *object, const char *key, const char *fallback,
-                                            const char **out, mosa_error *err);
-MOSA_MUST_USE mosa_status mosa_json_get_text(const json_t *object, const char *key, mosa_slice fallback,
-                                             mosa_slice *out, mosa_error *err);
+// Member `key` of an object. When it is absent or null, *out keeps the default that the caller has put there; a wrong
+// type or range is MOSA_EINVALID and names the key. What is handed out is borrowed from the object.
+MOSA_MUST_USE mosa_status mosa_json_get_str(const json_t *object, const char *key, const char **out, mosa_error *err);
+MOSA_MUST_USE mosa_status mosa_json_get_text(const json_t *object, const char *key, mosa_slice *out, mosa_error *err);
 MOSA_MUST_USE mosa_status mosa_json_get_i64(const json_t *object, const char *key, int64_t min, int64_t max,
-                                            int64_t fallback, int64_t *out, mosa_error *err);
-MOSA_MUST_USE mosa_status mosa_json_get_f64(const json_t *object, const char *key, double min, double max,
-                                            double fallback, double *out, mosa_error *err);
-MOSA_MUST_USE mosa_status mosa_json_get_bool(const json_t *object, const char *key, bool fallback, bool *out,
-                                             mosa_error *err);
-// NULL when absent.
+                                            int64_t *out, mosa_error *err);
+MOSA_MUST_USE mosa_status mosa_json_get_f64(const json_t *object, const char *key, double min, double max, double *out,
+                                            mosa_error *err);
+MOSA_MUST_USE mosa_status mosa_json_get_bool(const json_t *object, const char *key, bool *out, mosa_error *err);
 MOSA_MUST_USE mosa_status mosa_json_get_object(const json_t *object, const char *key, json_t **out, mosa_error *err);
 MOSA_MUST_USE mosa_status mosa_json_get_array(const json_t *object, const char *key, json_t **out, mosa_error *err);
 

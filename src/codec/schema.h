@@ -15,8 +15,8 @@
 typedef struct mosa_schema mosa_schema;
 
 enum {
-    MOSA_SCHEMA_NODES_MAX = 20000,  // subschemas of one document
-    MOSA_SCHEMA_DEPTH_MAX = 256,    // nested subschemas while checking
+    MOSA_SCHEMA_NODES_MAX = 20000,    // subschemas of one document
+    MOSA_SCHEMA_DEPTH_MAX = 256,      // nested subschemas while checking
     MOSA_SCHEMA_STEPS_MAX = 10 << 20, // keyword applications of one check
 };
 
