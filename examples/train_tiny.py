@@ -272,12 +272,12 @@ class Trainer:
         self.model.zero_grad(set_to_none=True)
         self.step_count, self.tokens = self.step_count + 1, self.tokens + ids.numel()
         self.average = loss.item() if self.average is None else 0.98 * self.average + 0.02 * loss.item()
-        self.report(loss.item(), scale)
-
-    def report(self, loss, scale):
         if self.step_count % 20 == 0:
-            print(f"step {self.step_count} tokens {self.tokens} loss {loss:.3f} average {self.average:.3f} "
+            print(f"step {self.step_count} tokens {self.tokens} loss {loss.item():.3f} average {self.average:.3f} "
                   f"rate x{scale:.3f} minute {self.elapsed / 60:.1f}", flush=True)
+        self.between_steps()
+
+    def between_steps(self):
         if time.monotonic() - self.saved > 180:
             self.save()
         while self.args.pause_file and os.path.exists(self.args.pause_file):
@@ -351,7 +351,8 @@ def bits_per_byte(loss_sum, text, tok, context):
 
 # ---- chat mix ------------------------------------------------------------------------------------
 
-GREETINGS = ("Hello", "Hi", "Hey", "Hello there", "Hi there", "Good morning", "Good evening", "Good day", "Hello!", "Hi!")
+GREETINGS = ("Hello", "Hi", "Hey", "Hello there", "Hi there", "Good morning", "Good evening", "Good day", "Hello!",
+             "Hi!")
 GREETING_REPLIES = ("Hello! How can I help you today?", "Hello! What would you like to talk about?",
                     "Hi! I can tell you a short story, or answer a simple question.")
 IDENTITY = {
@@ -377,7 +378,8 @@ IDENTITY = {
 }
 CAPITALS = dict(zip(
     "France Germany Italy Spain England Scotland Ireland Portugal Belgium Austria Greece Russia Poland Sweden Norway "
-    "Denmark Finland Hungary Turkey Egypt Japan China India Canada Mexico Cuba Peru Switzerland Ukraine Romania".split(),
+    "Denmark Finland Hungary Turkey Egypt Japan China India Canada Mexico Cuba Peru Switzerland Ukraine "
+    "Romania".split(),
     "Paris Berlin Rome Madrid London Edinburgh Dublin Lisbon Brussels Vienna Athens Moscow Warsaw Stockholm Oslo "
     "Copenhagen Helsinki Budapest Ankara Cairo Tokyo Beijing Delhi Ottawa Mexico-City Havana Lima Bern Kyiv "
     "Bucharest".split())) | {"the Netherlands": "Amsterdam", "the United States": "Washington"}
@@ -388,7 +390,8 @@ PAST = ("go went,see saw,come came,take took,give gave,say said,make made,know k
         "eat ate,write wrote,speak spoke,sing sang,buy bought,bring brought,fall fell,feel felt,keep kept,leave left,"
         "lose lost,sit sat,stand stood,tell told,begin began,drink drank,drive drove,fly flew,grow grew,sleep slept")
 COLOURS = {"the sky": "blue", "grass": "green", "snow": "white", "blood": "red", "the sun": "yellow", "coal": "black",
-           "milk": "white", "a lemon": "yellow", "a leaf": "green", "the sea": "blue", "the night": "black", "gold": "yellow"}
+           "milk": "white", "a lemon": "yellow", "a leaf": "green", "the sea": "blue", "the night": "black",
+           "gold": "yellow"}
 AUTHORS = {"Pride and Prejudice": "Jane Austen", "Emma": "Jane Austen", "Moby Dick": "Herman Melville",
            "Dracula": "Bram Stoker", "War and Peace": "Leo Tolstoy", "Anna Karenina": "Leo Tolstoy",
            "Crime and Punishment": "Fyodor Dostoevsky", "The Brothers Karamazov": "Fyodor Dostoevsky",
@@ -398,8 +401,8 @@ AUTHORS = {"Pride and Prejudice": "Jane Austen", "Emma": "Jane Austen", "Moby Di
            "Les Miserables": "Victor Hugo", "Huckleberry Finn": "Mark Twain", "Hamlet": "William Shakespeare",
            "Romeo and Juliet": "William Shakespeare", "Alice in Wonderland": "Lewis Carroll"}
 SERIES = {"days of the week": "Monday, Tuesday, Wednesday, Thursday, Friday, Saturday and Sunday",
-          "months of the year": "January, February, March, April, May, June, July, August, September, October, November "
-                                "and December",
+          "months of the year": "January, February, March, April, May, June, July, August, September, October, "
+                                "November and December",
           "four seasons": "spring, summer, autumn and winter", "first five letters": "A, B, C, D and E",
           "numbers from one to ten": "one, two, three, four, five, six, seven, eight, nine and ten"}
 THINGS = ("king queen princess prince fox wolf horse dog cat bird tree forest garden castle sea ship whale soldier "
