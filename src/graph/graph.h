@@ -31,7 +31,7 @@ typedef int32_t mosa_value; // index into the graph's values
 #define MOSA_NO_VALUE ((mosa_value)-1)
 #define MOSA_ROWS     ((int64_t)-1)
 
-enum { MOSA_DIMS_MAX = 3, MOSA_NODE_INPUTS_MAX = 8, MOSA_NODE_OUTPUTS_MAX = 3 };
+enum { MOSA_DIMS_MAX = 3, MOSA_NODE_INPUTS_MAX = 8, MOSA_NODE_OUTPUTS_MAX = 3, MOSA_HEAD_WIDTH_MAX = 1024 };
 
 typedef struct mosa_shape {
     int ndim;                   // 0 = scalar or state

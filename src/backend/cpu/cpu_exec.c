@@ -6,10 +6,10 @@
 // Thread: exec_run by one thread at a time; kernels by the pool's threads, which only read the exec.
 #include "backend/cpu/cpu_backend.h"
 
+#include "base/clock.h"
 #include "graph/op.h"
 
 #include <stdlib.h>
-#include <time.h>
 
 typedef struct patch {
     int32_t node, operand, slot;
@@ -47,13 +47,15 @@ static mosa_status check_weight(const mosa_exec *exec, const mosa_node *node, in
     const mosa_value_info *value = &graph->values[node->in[operand]];
     const char *name = value_name(graph, node->in[operand]);
     if (!weight) return mosa_fail(err, MOSA_EINVALID, "weight %.200s is missing", name);
-    bool same = weight->view.dtype == value->dtype && (int)weight->view.n_dims == value->shape.ndim;
+    bool table = node->op == MOSA_OP_EMBED, matrix = node->op == MOSA_OP_LINEAR && operand == 1;
+    // A vector is resident as f32 whatever the file holds, so its type may be either in the graph.
+    bool same = (weight->view.dtype == value->dtype || !(table || matrix)) &&
+                (int)weight->view.n_dims == value->shape.ndim;
     for (int i = 0; same && i < value->shape.ndim; i++) same = weight->view.dims[i] == value->shape.dim[i];
     if (!same) return mosa_fail(err, MOSA_EINVALID, "weight %.200s is not of the graph's type and shape", name);
-    bool ready = node->op == MOSA_OP_EMBED ? weight->uses & MOSA_WEIGHT_TABLE
-                 : node->op == MOSA_OP_LINEAR && operand == 1
-                     ? (weight->uses & MOSA_WEIGHT_MATRIX) && (weight->packed || !exec->cpu->packs)
-                     : weight->vector != NULL;
+    bool ready = table    ? weight->uses & MOSA_WEIGHT_TABLE
+                 : matrix ? (weight->uses & MOSA_WEIGHT_MATRIX) && (weight->packed || !exec->cpu->packs)
+                          : weight->vector != NULL;
     if (!ready)
         return mosa_fail(err, MOSA_EINVALID, "weight %.200s was not made for its use in %s", name,
                          mosa_op_get(node->op)->name);
@@ -248,12 +250,6 @@ static void bind_run(mosa_exec *exec, const mosa_batch *batch, const mosa_bindin
     }
 }
 
-static int64_t now_ns(void) {
-    struct timespec t;
-    (void)clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-}
-
 // Runs one phase of a stage's nodes as one of the pool's threads. Returns whether another phase follows.
 static bool run_phase(mosa_exec *exec, const mosa_stage *stage, int phase, int thread, int n_threads) {
     bool more = false, timed = exec->profile && thread == 0;
@@ -262,12 +258,12 @@ static bool run_phase(mosa_exec *exec, const mosa_stage *stage, int phase, int t
         const mosa_cpu_kernel *kernel = &exec->cpu->kernels.op[exec->args[n].node->op];
         if (phase >= kernel->phases) continue;
         more |= phase + 1 < kernel->phases;
-        int64_t begin = timed ? now_ns() : 0;
+        uint64_t begin = timed ? mosa_clock_ns() : 0;
         mosa_cpu_args args = exec->args[n];
         args.scratch = exec->scratch + (size_t)thread * MOSA_CPU_SCRATCH_BYTES;
         args.phase = phase;
         kernel->run(&args, thread, n_threads);
-        if (timed) exec->times[n] += now_ns() - begin;
+        if (timed) exec->times[n] += (int64_t)(mosa_clock_ns() - begin);
     }
     return more;
 }
@@ -281,10 +277,11 @@ static void run_stages(void *context, int thread, int n_threads) {
         for (int phase = 0; more; phase++) {
             more = run_phase(exec, stage, phase, thread, n_threads);
             if (!more && s + 1 == plan->n_stages) return; // the pool waits for all of us
-            int64_t begin = exec->profile && thread == 0 ? now_ns() : 0;
+            uint64_t begin = exec->profile && thread == 0 ? mosa_clock_ns() : 0;
             mosa_pool_barrier(exec->cpu->pool);
             // Waiting counts for the last node of the stage.
-            if (begin) exec->times[plan->order[stage->node_begin + stage->node_count - 1]] += now_ns() - begin;
+            int32_t last = plan->order[stage->node_begin + stage->node_count - 1];
+            if (begin) exec->times[last] += (int64_t)(mosa_clock_ns() - begin);
         }
     }
 }

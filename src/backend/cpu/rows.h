@@ -11,6 +11,17 @@ static inline int32_t mosa_cpu_segment_of(const mosa_batch *batch, int32_t row, 
     return from;
 }
 
+// The positions [*lo, *end) that a row at `position` attends to (the contract of ref/attention.c). Both grow with it.
+static inline void mosa_cpu_visible(const mosa_node *node, const mosa_segment *segment, int32_t position, int32_t *lo,
+                                    int32_t *end) {
+    int window = node->attrs.attention.window;
+    *lo = node->n_in == 2 ? 0 : segment->pos_begin; // a state knows the sequence from its first position
+    *end = node->attrs.attention.causal ? position + 1 : segment->pos_begin + segment->row_count;
+    if (window == 0) return;
+    if (position - window + 1 > *lo) *lo = position - window + 1;
+    if (window <= *end - position) *end = position + window;
+}
+
 // Address of the head's key at a position; its value is kv->v_offset further.
 static inline unsigned char *mosa_cpu_kv_at(const mosa_kv *kv, const mosa_segment *segment, int layer, int kv_head,
                                             int32_t position) {

@@ -8,7 +8,7 @@ static mosa_status want_heads(const mosa_graph *graph, const mosa_node *node, co
                               int heads, mosa_error *err) {
     MOSA_TRY(mosa_op_want_rows(graph, node, operand, err));
     int width = attrs->attention.head_width;
-    if (width <= 0 || heads <= 0 || mosa_op_columns(graph, node, operand) != (int64_t)heads * width)
+    if (width <= 0 || width > MOSA_HEAD_WIDTH_MAX || heads <= 0 || mosa_op_columns(graph, node, operand) != (int64_t)heads * width)
         return mosa_op_fail(graph, node, operand, err, "must hold %d heads of %d columns", heads, width);
     // Segments speak of the rows of the batch.
     if (mosa_op_operand(graph, node, operand)->shape.dim[0] != MOSA_ROWS)

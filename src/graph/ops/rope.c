@@ -18,7 +18,7 @@ mosa_status mosa_op_check_rope(const mosa_graph *graph, const mosa_node *node, c
     MOSA_TRY(mosa_op_want_rows(graph, node, table, err));
     MOSA_TRY(mosa_op_want_same_rows(graph, node, operand, table, err));
     int width = attrs->rope.head_width, rot = attrs->rope.rot;
-    if (width <= 0 || mosa_op_columns(graph, node, operand) % width)
+    if (width <= 0 || width > MOSA_HEAD_WIDTH_MAX || mosa_op_columns(graph, node, operand) % width)
         return mosa_op_fail(graph, node, operand, err, "is not made of heads of %d columns", width);
     if (rot <= 0 || rot % 2 || rot > width || mosa_op_columns(graph, node, table) != rot)
         return mosa_op_fail(graph, node, table, err, "cannot rotate %d columns of heads of %d", rot, width);

@@ -72,22 +72,12 @@ static void run_split(const source *from, const float *q, int32_t begin, int32_t
     *sum = mosa_sum8(lane);
 }
 
-static void visible(const mosa_attrs *attrs, const mosa_segment *segment, bool paged, int32_t position, int32_t *lo,
-                    int32_t *end) {
-    int window = attrs->attention.window;
-    *lo = paged ? 0 : segment->pos_begin;
-    *end = attrs->attention.causal ? position + 1 : segment->pos_begin + segment->row_count;
-    if (window == 0) return;
-    if (position - window + 1 > *lo) *lo = position - window + 1;
-    if (window <= *end - position) *end = position + window;
-}
-
 static void attend(const source *from, int32_t position, const float *q, float *y) {
     float split_acc[MOSA_HEAD_WIDTH_MAX], acc[MOSA_HEAD_WIDTH_MAX];
     float max = 0, sum = 0;
     int32_t lo, end;
     bool first = true;
-    visible(&from->args->node->attrs, from->segment, from->args->node->n_in == 2, position, &lo, &end);
+    mosa_cpu_visible(from->args->node, from->segment, position, &lo, &end);
     for (int32_t at = lo; at < end;) {
         int32_t next = at - at % MOSA_ATTENTION_SPLIT + MOSA_ATTENTION_SPLIT;
         if (next > end) next = end;
