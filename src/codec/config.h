@@ -46,7 +46,7 @@ typedef struct mosa_option {
     const char *value;    // placeholder in help ("PORT"); NULL = by type
     const char *help;     // one or two sentences
     const char *aliases;  // other flags, separated by spaces: "-p --listen-port"
-    const char *env;      // NULL = made from the key: server.port is MOSA_SERVER_PORT; "" = none
+    const char *env;      // NULL = made from the flag of a row with a key: --port is MOSA_PORT; "" = none
     const char *choices;  // CHOICE: "f16|f32"; also said of a STRING's well-known values when help needs it
     double min, max;      // both 0 = no bounds
     bool secret;          // never printed, and a flag's value is not shown in errors
