@@ -1,0 +1,265 @@
+// mosa bench: prefill, decode and batched decode of a model in this process, with the machine's read bandwidth beside.
+//
+// Decoding one stream must read every weight once per token, so bandwidth / weight bytes bounds it: the table says what
+// share of that bound was reached. The bound is measured in the same run, on the same threads.
+#include "base/clock.h"
+#include "base/pool.h"
+#include "base/rng.h"
+#include "cli/command.h"
+#include "cli/local_model.h"
+#include "cli/model_path.h"
+
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+typedef struct bench_values {
+    mosa_local_flags local;
+    int64_t prompt, generate, repeat;
+    mosa_string_list streams;
+    bool json;
+} bench_values;
+
+static const mosa_option options[] = {
+    {.flag = "--prompt", .aliases = "-p --n-prompt", .type = MOSA_OPTION_INT, .fallback = "512", .min = 1, .max = 1048576,
+     .help = "Prompt tokens of the prefill test.", MOSA_OPTION_FIELD(bench_values, prompt)},
+    {.flag = "--generate", .aliases = "-n --n-gen", .type = MOSA_OPTION_INT, .fallback = "64", .min = 2, .max = 1048576,
+     .help = "Tokens that each stream generates.", MOSA_OPTION_FIELD(bench_values, generate)},
+    {.flag = "--streams", .aliases = "-b", .type = MOSA_OPTION_LIST, .value = "N",
+     .help = "Streams at the same time; repeat it for several tests. Default: 1, 4, 8 and 16.",
+     MOSA_OPTION_FIELD(bench_values, streams)},
+    {.flag = "--repeat", .aliases = "-r", .type = MOSA_OPTION_INT, .fallback = "3", .min = 1, .max = 1000,
+     .help = "Runs of each test; the median counts.", MOSA_OPTION_FIELD(bench_values, repeat)},
+    {.flag = "--json", .type = MOSA_OPTION_BOOL, .help = "Print one JSON object instead of a table.",
+     MOSA_OPTION_FIELD(bench_values, json)},
+    MOSA_LOCAL_ENGINE_OPTIONS(bench_values),
+};
+static const mosa_option_table table = {.options = options, .n_options = MOSA_COUNT(options)};
+
+enum { STREAMS_MAX = 256, REPEATS_MAX = 1000, SHORT_PROMPT = 16, SCAN_BYTES = 512 << 20 };
+
+// --- read bandwidth -----------------------------------------------------------------------------------------------
+
+typedef struct scan {
+    const uint64_t *words;
+    size_t count;
+    _Atomic uint64_t sum; // keeps the reads alive
+} scan;
+
+static void scan_share(void *arg, int thread, int n_threads) {
+    scan *s = arg;
+    size_t begin = s->count / (size_t)n_threads * (size_t)thread, end = begin + s->count / (size_t)n_threads;
+    uint64_t a = 0, b = 0, c = 0, d = 0;
+    for (size_t i = begin; i + 32 <= end; i += 32) {
+        for (size_t j = 0; j < 32; j += 4) {
+            a += s->words[i + j];
+            b += s->words[i + j + 1];
+            c += s->words[i + j + 2];
+            d += s->words[i + j + 3];
+        }
+    }
+    s->sum += a + b + c + d;
+}
+
+// Best of several passes, in bytes per second; 0 when there is no memory for it.
+static double read_bandwidth(int threads) {
+    mosa_pool *pool;
+    void *memory = mmap(NULL, SCAN_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED) return 0;
+    madvise(memory, SCAN_BYTES, MADV_HUGEPAGE);
+    memset(memory, 1, SCAN_BYTES);
+    double best = 0;
+    if (mosa_pool_create(threads, &pool, NULL) == MOSA_OK) {
+        scan s = {.words = memory, .count = SCAN_BYTES / sizeof(uint64_t)};
+        for (int pass = 0; pass < 6; pass++) {
+            uint64_t begin = mosa_clock_ns();
+            mosa_pool_run(pool, scan_share, &s);
+            double rate = SCAN_BYTES / ((double)(mosa_clock_ns() - begin) * 1e-9);
+            if (rate > best) best = rate;
+        }
+        mosa_pool_destroy(pool);
+    }
+    munmap(memory, SCAN_BYTES);
+    return best;
+}
+
+// --- one run ------------------------------------------------------------------------------------------------------
+
+typedef struct bench {
+    mosa_engine *engine;
+    const bench_values *values;
+    mosa_engine_info info;
+    double bandwidth;
+    uint64_t prompts; // how many were made: each is different
+    json_t *results;
+} bench;
+
+static mosa_status submit(bench *b, int64_t n_prompt, int64_t n_generate, mosa_error *err) {
+    MOSA_AUTO_FREE int32_t *tokens = malloc((size_t)n_prompt * sizeof *tokens);
+    if (!tokens) return mosa_fail(err, MOSA_ENOMEM, "out of memory for a prompt");
+    b->prompts++;
+    for (int64_t i = 0; i < n_prompt; i++)
+        tokens[i] = (int32_t)mosa_rng_below(b->prompts, (uint64_t)i, (uint64_t)b->info.vocab_size);
+    mosa_request request = mosa_request_default();
+    request.tokens = tokens;
+    request.n_tokens = (size_t)n_prompt;
+    request.max_tokens = n_generate;
+    request.ignore_eos = true;
+    request.sampling.temperature = 0;
+    uint64_t id;
+    return mosa_engine_submit(b->engine, &request, &id, err);
+}
+
+// Runs `streams` requests to their end. *first_s: until every stream has its first token; *rest_s: from there on.
+static mosa_status run_streams(bench *b, int streams, int64_t n_prompt, int64_t n_generate, double *first_s,
+                               double *rest_s, mosa_error *err) {
+    uint64_t begin = mosa_clock_ns(), first = 0;
+    for (int i = 0; i < streams; i++) MOSA_TRY(submit(b, n_prompt, n_generate, err));
+    int started = 0, finished = 0;
+    while (finished < streams) {
+        const mosa_event *events;
+        int n;
+        MOSA_TRY(mosa_engine_step(b->engine, -1, &events, &n, err));
+        for (int i = 0; i < n; i++) {
+            started += events[i].token >= 0 && events[i].completion_tokens == 1;
+            finished += events[i].finish != MOSA_FINISH_NONE;
+            if (events[i].finish == MOSA_FINISH_ERROR) return mosa_fail(err, events[i].error->status, "%s", events[i].error->message);
+        }
+        if (!first && started == streams) first = mosa_clock_ns();
+    }
+    *first_s = (double)(first - begin) * 1e-9;
+    *rest_s = (double)(mosa_clock_ns() - first) * 1e-9;
+    return MOSA_OK;
+}
+
+static int by_value(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static void report(bench *b, const char *name, double *rates, int n, double limit) {
+    qsort(rates, (size_t)n, sizeof *rates, by_value);
+    double median = rates[n / 2];
+    json_array_append_new(b->results, json_pack("{s:s, s:f, s:f, s:f}", "test", name, "tokens_per_s", median, "min",
+                                                rates[0], "max", rates[n - 1]));
+    if (b->values->json) return;
+    printf("%-28s %10.1f %10.1f %10.1f", name, median, rates[0], rates[n - 1]);
+    if (limit > 0) printf("   %3.0f%% of the read bandwidth", 100 * median / limit);
+    printf("\n");
+}
+
+// --- tests --------------------------------------------------------------------------------------------------------
+
+static mosa_status bench_prefill(bench *b, mosa_error *err) {
+    double rates[REPEATS_MAX], first, rest;
+    int repeat = (int)b->values->repeat;
+    for (int i = 0; i < repeat; i++) {
+        MOSA_TRY(run_streams(b, 1, b->values->prompt, 1, &first, &rest, err));
+        rates[i] = (double)b->values->prompt / first;
+    }
+    char name[64];
+    snprintf(name, sizeof name, "prefill %lld", (long long)b->values->prompt);
+    report(b, name, rates, repeat, 0);
+    return MOSA_OK;
+}
+
+static mosa_status bench_decode(bench *b, int streams, mosa_error *err) {
+    double rates[REPEATS_MAX], first, rest;
+    int repeat = (int)b->values->repeat;
+    for (int i = 0; i < repeat; i++) {
+        MOSA_TRY(run_streams(b, streams, SHORT_PROMPT, b->values->generate, &first, &rest, err));
+        rates[i] = (double)(streams * (b->values->generate - 1)) / rest;
+    }
+    char name[64];
+    snprintf(name, sizeof name, "decode, %d stream%s", streams, streams == 1 ? "" : "s");
+    report(b, name, rates, repeat, streams == 1 ? b->bandwidth / (double)b->info.weight_bytes : 0);
+    return MOSA_OK;
+}
+
+static mosa_status read_streams(const bench_values *values, int *streams, int *count, int *most, mosa_error *err) {
+    static const char *const defaults[] = {"1", "4", "8", "16"};
+    const char *const *items = values->streams.count ? values->streams.items : defaults;
+    size_t n = values->streams.count ? values->streams.count : MOSA_COUNT(defaults);
+    *most = 1;
+    for (size_t i = 0; i < n && i < 16; i++) {
+        int64_t value;
+        if (!mosa_parse_i64(items[i], &value) || value < 1 || value > STREAMS_MAX)
+            return mosa_fail(err, MOSA_EINVALID, "--streams is \"%s\", must be 1 to %d", items[i], STREAMS_MAX);
+        streams[i] = (int)value;
+        *count = (int)i + 1;
+        if (value > *most) *most = (int)value;
+    }
+    return MOSA_OK;
+}
+
+static mosa_status open_engine(bench *b, const char *name, int most, mosa_error *err) {
+    MOSA_AUTO_FREE char *path = NULL;
+    const mosa_local_flags *flags = &b->values->local;
+    MOSA_TRY(mosa_model_path_find(name, &path, err));
+    int64_t context = b->values->prompt > SHORT_PROMPT + b->values->generate ? b->values->prompt + 32
+                                                                             : SHORT_PROMPT + b->values->generate + 32;
+    mosa_engine_options engine = {.model = path, .device = flags->device, .quantize = flags->quantize,
+                                  .kv_type = flags->kv_type, .threads = (int)flags->threads,
+                                  .context_tokens = flags->ctx ? flags->ctx : context, .max_sequences = most,
+                                  .no_prefix_cache = true};
+    MOSA_TRY(mosa_engine_open(&engine, &b->engine, err));
+    mosa_engine_get_info(b->engine, &b->info);
+    return MOSA_OK;
+}
+
+static mosa_status run_tests(bench *b, const int *streams, int count, mosa_error *err) {
+    double first, rest;
+    MOSA_TRY(run_streams(b, 1, SHORT_PROMPT, 4, &first, &rest, err)); // touches every weight once
+    MOSA_TRY(bench_prefill(b, err));
+    for (int i = 0; i < count; i++) MOSA_TRY(bench_decode(b, streams[i], err));
+    return MOSA_OK;
+}
+
+static void print_head(const bench *b) {
+    printf("%s: %s %s, %.2f billion parameters, %.0f MB of weights\n", b->info.name, b->info.architecture,
+           b->info.quantization, (double)b->info.parameters * 1e-9, (double)b->info.weight_bytes * 1e-6);
+    printf("%s; loaded in %.2f s; reads %.1f GB/s\n\n", b->info.device, (double)b->info.load_ns * 1e-9,
+           b->bandwidth * 1e-9);
+    printf("%-28s %10s %10s %10s\n", "tokens per second", "median", "least", "most");
+}
+
+static mosa_status run(mosa_command_call *call, mosa_error *err) {
+    int streams[16], count = 0, most;
+    bench b = {.values = call->values, .results = json_array()};
+    mosa_status status = read_streams(b.values, streams, &count, &most, err);
+    if (status == MOSA_OK) status = open_engine(&b, call->arguments.items[0], most, err);
+    if (status == MOSA_OK) {
+        b.bandwidth = read_bandwidth((int)b.values->local.threads);
+        if (!b.values->json) print_head(&b);
+        status = run_tests(&b, streams, count, err);
+    }
+    if (status == MOSA_OK && b.values->json) {
+        json_t *all = json_pack("{s:s, s:s, s:s, s:I, s:f, s:f, s:O}", "model", b.info.name, "quantization",
+                                b.info.quantization, "device", b.info.device, "weight_bytes",
+                                (json_int_t)b.info.weight_bytes, "load_s", (double)b.info.load_ns * 1e-9,
+                                "read_bandwidth", b.bandwidth, "results", b.results);
+        MOSA_AUTO_FREE char *text = all ? json_dumps(all, JSON_INDENT(2)) : NULL;
+        puts(text ? text : "{}");
+        json_decref(all);
+    }
+    mosa_engine_close(b.engine);
+    json_decref(b.results);
+    return status;
+}
+
+extern const mosa_command mosa_command_bench;
+const mosa_command mosa_command_bench = {
+    .name = "bench",
+    .group = MOSA_GROUP_TOOLS,
+    .summary = "Measure the speed of a model on this machine",
+    .usage = "MODEL",
+    .description = "Prefill of one prompt, then decoding with one and more streams, from random tokens. Decoding one stream "
+                   "is set against the read bandwidth, which bounds it.\n\n"
+                   "  mosa bench model.gguf --prompt 512 --streams 1 --streams 8",
+    .options = &table,
+    .values_bytes = sizeof(bench_values),
+    .min_arguments = 1,
+    .max_arguments = 1,
+    .run = run,
+};
