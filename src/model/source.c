@@ -8,8 +8,8 @@
 #include <sys/stat.h>
 
 struct mosa_model_source {
-    char *path;   // the GGUF file or the folder
-    char *name;   // for people
+    char *path; // the GGUF file or the folder
+    char *name; // for people
     char *arch;
     mosa_gguf *gguf;
     mosa_hf_config *config;
@@ -120,12 +120,24 @@ mosa_status mosa_model_source_open(const char *path, mosa_model_source **out, mo
     return MOSA_OK;
 }
 
-const char *mosa_model_source_path(const mosa_model_source *source) { return source->path; }
-const char *mosa_model_source_arch(const mosa_model_source *source) { return source->arch; }
-const char *mosa_model_source_name(const mosa_model_source *source) { return source->name; }
-bool mosa_model_source_is_gguf(const mosa_model_source *source) { return source->gguf != NULL; }
-const mosa_gguf *mosa_model_source_gguf(const mosa_model_source *source) { return source->gguf; }
-const mosa_hf_config *mosa_model_source_hf_config(const mosa_model_source *source) { return source->config; }
+const char *mosa_model_source_path(const mosa_model_source *source) {
+    return source->path;
+}
+const char *mosa_model_source_arch(const mosa_model_source *source) {
+    return source->arch;
+}
+const char *mosa_model_source_name(const mosa_model_source *source) {
+    return source->name;
+}
+bool mosa_model_source_is_gguf(const mosa_model_source *source) {
+    return source->gguf != NULL;
+}
+const mosa_gguf *mosa_model_source_gguf(const mosa_model_source *source) {
+    return source->gguf;
+}
+const mosa_hf_config *mosa_model_source_hf_config(const mosa_model_source *source) {
+    return source->config;
+}
 
 const char *mosa_model_source_key(const mosa_model_source *source, const char *suffix, char *buffer) {
     snprintf(buffer, MOSA_GGUF_NAME_MAX + 1, "%s.%s", source->arch, suffix);
@@ -196,24 +208,25 @@ const mosa_tensor_view *mosa_model_source_weight(const mosa_model_source *source
     return view;
 }
 
-static size_t tensor_count(const mosa_model_source *source) {
+size_t mosa_model_source_tensor_count(const mosa_model_source *source) {
     return source->gguf ? mosa_gguf_tensor_count(source->gguf) : mosa_safetensors_tensor_count(source->tensors);
 }
 
-static const mosa_tensor_view *tensor_at(const mosa_model_source *source, size_t index) {
+const mosa_tensor_view *mosa_model_source_tensor_at(const mosa_model_source *source, size_t index) {
     return source->gguf ? mosa_gguf_tensor_at(source->gguf, index) : mosa_safetensors_tensor_at(source->tensors, index);
 }
 
 int64_t mosa_model_source_parameters(const mosa_model_source *source) {
     int64_t sum = 0;
-    for (size_t i = 0; i < tensor_count(source); i++) sum += tensor_at(source, i)->n_elements;
+    for (size_t i = 0; i < mosa_model_source_tensor_count(source); i++)
+        sum += mosa_model_source_tensor_at(source, i)->n_elements;
     return sum;
 }
 
 mosa_dtype mosa_model_source_main_dtype(const mosa_model_source *source) {
     int64_t elements[MOSA_DTYPE_COUNT] = {0};
-    for (size_t i = 0; i < tensor_count(source); i++) {
-        const mosa_tensor_view *view = tensor_at(source, i);
+    for (size_t i = 0; i < mosa_model_source_tensor_count(source); i++) {
+        const mosa_tensor_view *view = mosa_model_source_tensor_at(source, i);
         elements[view->dtype] += view->n_elements;
     }
     mosa_dtype best = MOSA_F32;

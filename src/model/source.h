@@ -37,8 +37,8 @@ const char *mosa_model_source_path(const mosa_model_source *source);
 const char *mosa_model_source_arch(const mosa_model_source *source); // "llama": general.architecture or model_type
 const char *mosa_model_source_name(const mosa_model_source *source); // general.name, or the path's last part
 bool mosa_model_source_is_gguf(const mosa_model_source *source);
-const mosa_gguf *mosa_model_source_gguf(const mosa_model_source *source);             // NULL for a folder
-const mosa_hf_config *mosa_model_source_hf_config(const mosa_model_source *source);   // NULL for GGUF
+const mosa_gguf *mosa_model_source_gguf(const mosa_model_source *source);           // NULL for a folder
+const mosa_hf_config *mosa_model_source_hf_config(const mosa_model_source *source); // NULL for GGUF
 
 // Integer and real hyperparameters with inclusive bounds. The _or forms take `fallback` when the field is absent.
 mosa_status mosa_model_source_i64(const mosa_model_source *source, mosa_hparam which, int64_t min, int64_t max,
@@ -56,6 +56,10 @@ const mosa_tensor_view *mosa_model_source_weight(const mosa_model_source *source
 // How the file spells that weight, for messages; in the caller's buffer.
 const char *mosa_model_source_weight_name(const mosa_model_source *source, mosa_weight_slot slot, int layer,
                                           char buffer[MOSA_WEIGHT_NAME_MAX]);
+
+// All tensors, in file order (shard after shard), by the names that the file gives them.
+size_t mosa_model_source_tensor_count(const mosa_model_source *source);
+const mosa_tensor_view *mosa_model_source_tensor_at(const mosa_model_source *source, size_t index);
 
 // Sums over all tensors of the file.
 int64_t mosa_model_source_parameters(const mosa_model_source *source);
