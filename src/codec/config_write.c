@@ -106,6 +106,8 @@ static void append_default(mosa_buf *out, const mosa_option *option) {
         mosa_buf_append_str(out, "[]");
     else if (option->type == MOSA_OPTION_BOOL)
         mosa_buf_append_str(out, *text ? text : "false");
+    else if (!option->fallback && (option->type == MOSA_OPTION_STRING || option->type == MOSA_OPTION_CHOICE))
+        mosa_buf_append_str(out, "null");
     else if (*text &&
              strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./-") == strlen(text))
         mosa_buf_append_str(out, text);
@@ -151,6 +153,8 @@ void mosa_options_show(const mosa_option_table *table, const void *values, mosa_
             mosa_buf_printf(out, "  %s: ", option->key + strlen(section) + 1);
             if (option->secret && text.len)
                 mosa_buf_append_str(out, "\"********\"");
+            else if (!text.data && option->type != MOSA_OPTION_LIST)
+                mosa_buf_append_str(out, "null");
             else if (option->type == MOSA_OPTION_STRING || option->type == MOSA_OPTION_CHOICE)
                 mosa_json_append_string(out, mosa_buf_slice(&text));
             else if (option->type == MOSA_OPTION_LIST)

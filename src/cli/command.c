@@ -1,0 +1,37 @@
+// The table of commands: one line each, in the order of the help text.
+#include "cli/command.h"
+
+#include <string.h>
+
+extern const mosa_command mosa_command_bench;
+extern const mosa_command mosa_command_chat;
+extern const mosa_command mosa_command_config;
+extern const mosa_command mosa_command_convert;
+extern const mosa_command mosa_command_help;
+extern const mosa_command mosa_command_inspect;
+extern const mosa_command mosa_command_pull;
+extern const mosa_command mosa_command_run;
+extern const mosa_command mosa_command_version;
+
+static const mosa_command *const table[] = {
+    &mosa_command_chat,
+    &mosa_command_run,
+    &mosa_command_config,
+    &mosa_command_pull,
+    &mosa_command_inspect,
+    &mosa_command_convert,
+    &mosa_command_bench,
+    &mosa_command_help,
+    &mosa_command_version,
+    NULL,
+};
+
+const mosa_command *const *mosa_commands(void) {
+    return table;
+}
+
+const mosa_command *mosa_command_find(const char *name) {
+    for (const mosa_command *const *c = table; *c; c++)
+        if (strcmp((*c)->name, name) == 0) return *c;
+    return NULL;
+}
