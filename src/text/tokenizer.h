@@ -129,7 +129,8 @@ typedef struct mosa_detokenizer {
     const mosa_tokenizer *tokenizer;
     unsigned flags;        // MOSA_DECODE_*
     uint32_t strip_left;   // characters still to be dropped at the start of the text (SentencePiece's added space)
-    bool started;          // a token with text has been pushed
+    bool started;          // a token has been pushed
+    bool held_space;       // the space behind a word, written when another word follows
     uint8_t held_len;      // bytes in held
     unsigned char held[4]; // start of a character whose rest has not come
 } mosa_detokenizer;
