@@ -60,6 +60,9 @@ void mosa_chat_template_destroy(mosa_chat_template *tmpl);
 mosa_status mosa_chat_template_render(const mosa_chat_template *tmpl, json_t *messages,
                                       const mosa_chat_options *options, mosa_jinja_output *out, mosa_error *err);
 
+// Whether the source has {% generation %}, i.e. whether `generated` ranges can appear.
+bool mosa_chat_template_has_generation(const mosa_chat_template *tmpl);
+
 // A dozen small renderings; never fails: what a template refuses counts as not supported.
 mosa_chat_capabilities mosa_chat_template_probe(const mosa_chat_template *tmpl);
 
