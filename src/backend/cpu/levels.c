@@ -59,7 +59,9 @@ static void decode_legacy(mosa_dtype dtype, const void *at, mosa_levels *l) {
     memcpy(&b, at, mosa_dtype_traits_of(dtype)->block_bytes);
     start(l, 32, 32, dtype == MOSA_MXFP4 ? 0 : b.q4_0.d);
     switch (dtype) {
-    case MOSA_Q4_0: nibbles32(l, b.q4_0.qs, 8); break;
+    case MOSA_Q4_0:
+        nibbles32(l, b.q4_0.qs, 8);
+        break;
     case MOSA_Q4_1:
         nibbles32(l, b.q4_1.qs, 0);
         set_offset(l, b.q4_1.m);
@@ -76,8 +78,11 @@ static void decode_legacy(mosa_dtype dtype, const void *at, mosa_levels *l) {
     case MOSA_Q8_0:
         for (int j = 0; j < 32; j++) l->q[j] = b.q8_0.qs[j];
         break;
-    case MOSA_IQ4_NL: code_book32(l, b.iq4_nl.qs, mosa_iq4_values); break;
+    case MOSA_IQ4_NL:
+        code_book32(l, b.iq4_nl.qs, mosa_iq4_values);
+        break;
     default: // MXFP4: 2^(e-128), of which the two smallest are subnormal
+        l->d_bits = b.mxfp4.e;
         l->d = mosa_f32_from_bits(b.mxfp4.e < 2 ? 0x00200000u << b.mxfp4.e : (uint32_t)(b.mxfp4.e - 1) << 23);
         code_book32(l, b.mxfp4.qs, mosa_e2m1_doubled);
     }
@@ -88,7 +93,8 @@ static void decode_iq4_xs(const void *at, int part, mosa_levels *l) {
     memcpy(&b, at, sizeof b);
     start(l, 32, 32, b.d);
     int low = b.scales_l[part / 2] >> 4 * (part % 2) & 15, high = b.scales_h >> 2 * part & 3;
-    l->d *= (float)((low | high << 4) - 32);
+    l->scale[1] = (int16_t)((low | high << 4) - 32); // for the packer; the formulas see one product
+    l->d *= (float)l->scale[1];
     code_book32(l, b.qs + 16 * part, mosa_iq4_values);
 }
 
@@ -144,7 +150,8 @@ static void decode_q5_k(const void *at, mosa_levels *l) {
     start(l, 256, 32, b.d);
     k4_scales(l, b.scales, b.dmin);
     for (int i = 0; i < 256; i++)
-        l->q[i] = (int16_t)((b.qs[32 * (i / 64) + i % 32] >> 4 * (i / 32 % 2) & 15) + 16 * (b.qh[i % 32] >> i / 32 & 1));
+        l->q[i] =
+            (int16_t)((b.qs[32 * (i / 64) + i % 32] >> 4 * (i / 32 % 2) & 15) + 16 * (b.qh[i % 32] >> i / 32 & 1));
 }
 
 static void decode_q6_k(const void *at, mosa_levels *l) {
@@ -161,12 +168,25 @@ static void decode_q6_k(const void *at, mosa_levels *l) {
 
 void mosa_levels_decode(mosa_dtype dtype, const void *block, int part, mosa_levels *levels) {
     switch (dtype) {
-    case MOSA_Q2_K: decode_q2_k(block, levels); break;
-    case MOSA_Q3_K: decode_q3_k(block, levels); break;
-    case MOSA_Q4_K: decode_q4_k(block, levels); break;
-    case MOSA_Q5_K: decode_q5_k(block, levels); break;
-    case MOSA_Q6_K: decode_q6_k(block, levels); break;
-    case MOSA_IQ4_XS: decode_iq4_xs(block, part, levels); break;
-    default: decode_legacy(dtype, block, levels);
+    case MOSA_Q2_K:
+        decode_q2_k(block, levels);
+        break;
+    case MOSA_Q3_K:
+        decode_q3_k(block, levels);
+        break;
+    case MOSA_Q4_K:
+        decode_q4_k(block, levels);
+        break;
+    case MOSA_Q5_K:
+        decode_q5_k(block, levels);
+        break;
+    case MOSA_Q6_K:
+        decode_q6_k(block, levels);
+        break;
+    case MOSA_IQ4_XS:
+        decode_iq4_xs(block, part, levels);
+        break;
+    default:
+        decode_legacy(dtype, block, levels);
     }
 }

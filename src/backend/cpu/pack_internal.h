@@ -16,16 +16,15 @@ enum { MOSA_PANEL_ROWS = 16 };
 // Activation layouts (mosa_cpu_act_layout). A row is k / 32 or k / 256 of these records.
 enum { MOSA_ACT_F32 = -1, MOSA_ACT_S8_32, MOSA_ACT_S16_32, MOSA_ACT_S8_256, MOSA_ACT_U8_256, MOSA_ACT_LAYOUTS };
 
-typedef struct mosa_act_s8_32 { // q4_0
+typedef struct mosa_act_s8_32 { // q4_0, q4_1, q5_0, q5_1, mxfp4
     int8_t q[32];
     float d;
     int32_t sum; // of q
 } mosa_act_s8_32;
 
-typedef struct mosa_act_s16_32 { // q8_0 and the code-book types: |q| <= 127 widened for vpmaddwd
+typedef struct mosa_act_s16_32 { // q8_0, iq4_nl, iq4_xs: |q| <= 127 widened for vpmaddwd
     int16_t q[32];
     float d;
-    float s; // d * (float)(sum of q), for types with an offset
 } mosa_act_s16_32;
 
 typedef struct mosa_act_s8_256 { // q4_k, q5_k, q2_k
@@ -41,34 +40,62 @@ typedef struct mosa_act_u8_256 { // q6_k, q3_k
 } mosa_act_u8_256;
 
 // Panel records: one per panel and per 32 or 256 consecutive k, records of a panel in order of k. f16 fields hold the
-// file's own bits. Nibble bytes [k4][8][4]: low nibble = row r, high nibble = row r + 8.
+// file's own bits. The planes that levels are cut into, for k4 steps (a step is i / 4 of element i):
+//   nibbles    [step][8][4]     low nibble row r, high nibble row r + 8
+//   bits       [step / 4][8][4] bit 2 * (step % 4) + r / 8 is row r's
+//   bit pairs  [step / 2][8][4] bits 2 * (2 * (step % 2) + r / 8) and the next are row r's
+// and for k2 steps (i / 2):
+//   nibbles2   [step / 2][16][2] low nibble even steps, high nibble odd steps
 enum {
-    // q8_0, per 32: s8 [16 k2][16 rows][2], f16 d[16]
-    MOSA_PANEL_Q8_0_D = 512,
-    MOSA_PANEL_Q8_0 = 544,
-    // q4_0, per 32: nibbles [8][8][4], f16 d[16]
+    // q4_0 q4_1 q5_0 q5_1 mxfp4, per 32: nibbles[8], (bits[2],) f16 d[16] or u8 e[16], (f16 m[16])
+    MOSA_PANEL_32_HIGH = 256,
     MOSA_PANEL_Q4_0_D = 256,
     MOSA_PANEL_Q4_0 = 288,
-    // q4_k, per 256: nibbles [64][8][4], u8 scale[8 groups][16], u8 min[4 pairs][16][2], f16 d[16], f16 dmin[16]
+    MOSA_PANEL_Q4_1_M = 288,
+    MOSA_PANEL_Q4_1 = 320,
+    MOSA_PANEL_Q5_0_D = 320,
+    MOSA_PANEL_Q5_0 = 352,
+    MOSA_PANEL_Q5_1_M = 352,
+    MOSA_PANEL_Q5_1 = 384,
+    MOSA_PANEL_MXFP4_E = 256,
+    MOSA_PANEL_MXFP4 = 272,
+    // q8_0, per 32: s8 [16 k2][16][2], f16 d[16]
+    MOSA_PANEL_Q8_0_D = 512,
+    MOSA_PANEL_Q8_0 = 544,
+    // iq4_nl, per 32: nibbles2[16], f16 d[16]
+    MOSA_PANEL_IQ4_NL_D = 256,
+    MOSA_PANEL_IQ4_NL = 288,
+    // iq4_xs, per 256: nibbles2[128], s8 scale[8 groups][16], f16 d[16]
+    MOSA_PANEL_IQ4_XS_SCALE = 2048,
+    MOSA_PANEL_IQ4_XS_D = 2176,
+    MOSA_PANEL_IQ4_XS = 2208,
+    // q4_k, per 256: nibbles[64], u8 scale[8 groups][16], u8 min[4 pairs][16][2], f16 d[16], f16 dmin[16]
     MOSA_PANEL_Q4_K_SCALE = 2048,
     MOSA_PANEL_Q4_K_MIN = 2176,
     MOSA_PANEL_Q4_K_D = 2304,
     MOSA_PANEL_Q4_K = 2368,
-    // q5_k, per 256: as q4_k with fifth bits [16][8][4] after the nibbles: bit 2s + (r / 8) of byte [i][r % 8][j] is
-    // that of k4 step 4i + s
+    // q5_k, per 256: as q4_k with bits[16] after the nibbles
     MOSA_PANEL_Q5_K_HIGH = 2048,
     MOSA_PANEL_Q5_K_SCALE = 2560,
     MOSA_PANEL_Q5_K_MIN = 2688,
     MOSA_PANEL_Q5_K_D = 2816,
     MOSA_PANEL_Q5_K = 2880,
-    // q6_k, per 256: nibbles [64][8][4], upper two bits [32][8][4]: bits 2 * (2s + r / 8) of byte [i][r % 8][j] are
-    // those of k4 step 2i + s; s8 scale[16 groups][16], f16 d[16], and the constant i32 start[16] = -128 * (sum over
-    // groups of scale * sum of levels), which takes the activations' +128 off again
+    // q6_k, per 256: nibbles[64], bit pairs[32], s8 scale[16 groups][16], f16 d[16], and the constant i32 start[16] =
+    // -128 * (sum over groups of scale * sum of levels), which takes the activations' +128 off again
     MOSA_PANEL_Q6_K_HIGH = 2048,
     MOSA_PANEL_Q6_K_SCALE = 3072,
     MOSA_PANEL_Q6_K_D = 3328,
     MOSA_PANEL_Q6_K_START = 3360,
     MOSA_PANEL_Q6_K = 3424,
+    // q2_k, per 256: bit pairs[32], u8 scale | min << 4 [16 groups][16], f16 d[16], f16 dmin[16]
+    MOSA_PANEL_Q2_K_SCALE = 1024,
+    MOSA_PANEL_Q2_K_D = 1280,
+    MOSA_PANEL_Q2_K = 1344,
+    // q3_k, per 256: bit pairs[32], bits[16], the file's 12 scale bytes [12][16], f16 d[16]
+    MOSA_PANEL_Q3_K_HIGH = 1024,
+    MOSA_PANEL_Q3_K_SCALE = 1536,
+    MOSA_PANEL_Q3_K_D = 1728,
+    MOSA_PANEL_Q3_K = 1760,
 };
 
 // A block of the file as integers: y = d * scale[g] * q - dmin * min[g], g = element / group.
@@ -79,7 +106,7 @@ typedef struct mosa_levels {
     int16_t scale[16];
     int16_t min[16];
     float d, dmin;
-    uint16_t d_bits, dmin_bits; // as stored, for types that store half floats
+    uint16_t d_bits, dmin_bits; // as stored; for mxfp4 the exponent byte
 } mosa_levels;
 
 // Decodes part `part` (block_len / levels->count parts; 0 but for iq4_xs) of one file block.

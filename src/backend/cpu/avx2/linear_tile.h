@@ -104,8 +104,30 @@ INLINE two_vectors nibbles(const uint8_t *at) {
     return (two_vectors){{_mm256_and_si256(both, mask), _mm256_and_si256(_mm256_srli_epi16(both, 4), mask)}};
 }
 
+// Puts the fifth bits of k4 step `step` (a constant 0..3 within its plane) into levels of four bits.
+INLINE two_vectors with_fifth_bits(two_vectors w, __m256i plane, const int step) {
+    __m256i bit = _mm256_set1_epi8(16);
+    __m256i b0 = step < 2 ? _mm256_slli_epi16(plane, 4 - 2 * step) : _mm256_srli_epi16(plane, 2 * step - 4);
+    __m256i b1 = step < 2 ? _mm256_slli_epi16(plane, 3 - 2 * step) : _mm256_srli_epi16(plane, 2 * step - 3);
+    w.v[0] = _mm256_or_si256(w.v[0], _mm256_and_si256(b0, bit));
+    w.v[1] = _mm256_or_si256(w.v[1], _mm256_and_si256(b1, bit));
+    return w;
+}
+
+// Two bits of k4 step `step` (a constant 0..1 within its plane) as levels 0..3.
+INLINE two_vectors bit_pairs(__m256i plane, const int step) {
+    __m256i mask = _mm256_set1_epi8(3);
+    return (two_vectors){{_mm256_and_si256(_mm256_srli_epi16(plane, 4 * step), mask),
+                          _mm256_and_si256(_mm256_srli_epi16(plane, 4 * step + 2), mask)}};
+}
+
 INLINE two_vectors load_two(const uint8_t *at) {
     return (two_vectors){{load256(at), load256(at + 32)}};
+}
+
+INLINE void store_two(uint8_t *at, two_vectors w) {
+    store256(at, w.v[0]);
+    store256(at + 32, w.v[1]);
 }
 
 // One k4 step: sums (int16) of unsigned weight bytes with signed activations, four k as two pairs.

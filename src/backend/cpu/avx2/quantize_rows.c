@@ -66,7 +66,6 @@ static void quantize_s16_32(const float *x, void *out) {
     levels32 levels = quantize32(x, _mm256_set1_ps(level_factor(x, 32, &to->d)));
     _mm256_storeu_si256((__m256i *)to->q, _mm256_cvtepi8_epi16(_mm256_castsi256_si128(levels.bytes)));
     _mm256_storeu_si256((__m256i *)(to->q + 16), _mm256_cvtepi8_epi16(_mm256_extracti128_si256(levels.bytes, 1)));
-    to->s = to->d * (float)(levels.sum16[0] + levels.sum16[1]);
 }
 
 static void quantize_s8_256(const float *x, void *out) {

@@ -17,20 +17,28 @@ static int32_t scaled_dot(const mosa_levels *w, int32_t (*level)(const void *act
     return sum;
 }
 
-static int32_t level_s8_32(const void *act, int i) { return ((const mosa_act_s8_32 *)act)->q[i]; }
-static int32_t level_s16_32(const void *act, int i) { return ((const mosa_act_s16_32 *)act)->q[i]; }
-static int32_t level_s8_256(const void *act, int i) { return ((const mosa_act_s8_256 *)act)->q[i]; }
-static int32_t level_u8_256(const void *act, int i) { return ((const mosa_act_u8_256 *)act)->q[i] - 128; }
+static int32_t level_s8_32(const void *act, int i) {
+    return ((const mosa_act_s8_32 *)act)->q[i];
+}
+static int32_t level_s16_32(const void *act, int i) {
+    return ((const mosa_act_s16_32 *)act)->q[i];
+}
+static int32_t level_s8_256(const void *act, int i) {
+    return ((const mosa_act_s8_256 *)act)->q[i];
+}
+static int32_t level_u8_256(const void *act, int i) {
+    return ((const mosa_act_u8_256 *)act)->q[i] - 128;
+}
 
 static float dot_s8_32(const mosa_levels *w, const void *act, float acc) {
     const mosa_act_s8_32 *a = act;
-    return fmaf(w->d, a->d * (float)scaled_dot(w, level_s8_32, act), acc);
+    acc = fmaf(w->d, a->d * (float)scaled_dot(w, level_s8_32, act), acc);
+    return w->min[0] ? fmaf(-w->dmin, a->d * (float)a->sum, acc) : acc;
 }
 
 static float dot_s16_32(const mosa_levels *w, const void *act, float acc) {
     const mosa_act_s16_32 *a = act;
-    acc = fmaf(w->d, a->d * (float)scaled_dot(w, level_s16_32, act), acc);
-    return w->min[0] ? fmaf(-w->dmin, a->s, acc) : acc;
+    return fmaf(w->d, a->d * (float)scaled_dot(w, level_s16_32, act), acc);
 }
 
 static float dot_s8_256(const mosa_levels *w, const void *act, float acc) {

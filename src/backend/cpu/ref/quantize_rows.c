@@ -38,7 +38,6 @@ static void quantize_s8_32(const float *x, void *out) {
 static void quantize_s16_32(const float *x, void *out) {
     mosa_act_s16_32 *to = out;
     to->d = quantize_group(x, 32, to->q);
-    to->s = to->d * (float)sum_of(to->q, 32);
 }
 
 static void quantize_s8_256(const float *x, void *out) {
