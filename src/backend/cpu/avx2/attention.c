@@ -13,7 +13,7 @@
 #include <assert.h>
 #include <string.h>
 
-enum { PARTIALS_OFFSET = 320 * 1024, PARTIAL_FLOATS = (MOSA_CPU_SCRATCH_BYTES - PARTIALS_OFFSET) / 4 };
+enum { PARTIALS_OFFSET = 384 * 1024, PARTIAL_FLOATS = (MOSA_CPU_SCRATCH_BYTES - PARTIALS_OFFSET) / 4 };
 static_assert(sizeof(mosa_attention_work) <= PARTIALS_OFFSET, "work and partials share a thread's scratch");
 
 // A pass over the tiles of a batch, in an order that every thread agrees on.
@@ -72,7 +72,8 @@ static int64_t cost_of(const tile_span *span) {
     return (int64_t)(span->end - span->lo) * (span->n + 4) + 64;
 }
 
-static void open_tile(const mosa_cpu_args *args, const tile_span *span, mosa_attention_tile *tile) {
+static void open_tile(const mosa_cpu_args *args, const tile_span *span, mosa_attention_work *work) {
+    mosa_attention_tile *tile = &work->tile;
     const mosa_attrs *attrs = &args->node->attrs;
     int group = attrs->attention.heads / attrs->attention.kv_heads, width = attrs->attention.head_width;
     const mosa_segment *segment = &args->batch->segments[span->segment];
@@ -83,9 +84,12 @@ static void open_tile(const mosa_cpu_args *args, const tile_span *span, mosa_att
     tile->row_begin = span->row_begin;
     tile->row_count = span->row_count;
     tile->n = span->n;
+    tile->q = work->q;
     for (int i = 0; i < tile->n; i++) {
         int32_t row = span->row_begin + i / group;
-        tile->q[i] = mosa_cpu_in_row(args, 0, row) + (int64_t)(span->kv_head * group + i % group) * width;
+        memcpy(work->q + (int64_t)i * width,
+               mosa_cpu_in_row(args, 0, row) + (int64_t)(span->kv_head * group + i % group) * width,
+               (size_t)width * sizeof(float));
         mosa_cpu_visible(args->node, segment, segment->pos_begin + (row - segment->row_begin), &tile->lo[i],
                          &tile->end[i]);
     }
@@ -177,7 +181,7 @@ static void run_pairs(const mosa_cpu_args *args, const sharing *s, int thread, i
     walk w = begin_walk(args);
     for (tile_span span; item < end && next_span(&w, &span);) {
         int32_t splits = count_splits(&span);
-        if (item + splits > begin) open_tile(args, &span, &work->tile);
+        if (item + splits > begin) open_tile(args, &span, work);
         for (int32_t i = 0; i < splits; i++, item++)
             if (item >= begin && item < end)
                 run_pair(work, first_split(&span) + i * MOSA_ATTENTION_SPLIT, slot_at(args, s, item, thread));
@@ -214,7 +218,7 @@ static void join_pairs(const mosa_cpu_args *args, const sharing *s, int thread, 
     walk w = begin_walk(args);
     for (tile_span span; next_span(&w, &span); number++) {
         if (number % n_threads == thread) {
-            open_tile(args, &span, &work->tile);
+            open_tile(args, &span, work);
             join_tile(work, &span, s, item, thread);
         }
         item += count_splits(&span);
@@ -228,7 +232,7 @@ static void run_tiles(const mosa_cpu_args *args, const sharing *s, int thread, i
     for (tile_span span; next_span(&w, &span);) {
         int64_t cost = cost_of(&span);
         if ((before + cost / 2) * n_threads / s->cost == thread) {
-            open_tile(args, &span, &work->tile);
+            open_tile(args, &span, work);
             run_tile(work);
         }
         before += cost;

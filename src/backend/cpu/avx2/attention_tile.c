@@ -1,7 +1,7 @@
 // Attention arithmetic on AVX2: see attention_tile.h, and ref/attention.c for the order that it keeps.
 //
-// Scores are dot products with columns across lanes, so each is the same whatever is computed beside it: four vectors
-// by two keys, or one vector by eight keys, both ending in one reduction of eight accumulators. Weighted values have
+// Scores are dot products with columns across lanes, so each is the same whatever is computed beside it: two vectors by
+// four keys, or one vector by eight keys, both ending in one reduction of eight accumulators. Weighted values have
 // columns across lanes and positions in order: four vectors together where all four see a position, one by one at the
 // ragged edges.
 #include "backend/cpu/avx2/attention_tile.h"
@@ -51,47 +51,48 @@ static inline __m256 reduce8(const __m256 acc[8]) {
     return _mm256_add_ps(_mm256_permute2f128_ps(a, b, 0x20), _mm256_permute2f128_ps(a, b, 0x31));
 }
 
-// Dots of q[0..3] with keys a and b: lanes q0a q1a q2a q3a q0b q1b q2b q3b.
-static inline __m256 dots_4x2(const float *const q[4], const float *a, const float *b, int width) {
+// Dots of two vectors with four keys: lanes 0 to 3 of the first, 4 to 7 of the second.
+static inline __m256 dots_2x4(const float *q, int width, const float *const k[4]) {
     __m256 acc[8];
     for (int i = 0; i < 8; i++) acc[i] = _mm256_setzero_ps();
     for (int c = 0; c < width; c += 8) {
-        __m256 ka = _mm256_loadu_ps(a + c), kb = _mm256_loadu_ps(b + c);
+        __m256 x = _mm256_loadu_ps(q + c), y = _mm256_loadu_ps(q + width + c);
         for (int i = 0; i < 4; i++) {
-            __m256 x = _mm256_loadu_ps(q[i] + c);
-            acc[i] = _mm256_fmadd_ps(x, ka, acc[i]);
-            acc[4 + i] = _mm256_fmadd_ps(x, kb, acc[4 + i]);
+            __m256 key = _mm256_loadu_ps(k[i] + c);
+            __asm__("" : "+x"(key)); // one load for two uses: gcc would load it twice, and loads are the limit
+            acc[i] = _mm256_fmadd_ps(x, key, acc[i]);
+            acc[4 + i] = _mm256_fmadd_ps(y, key, acc[4 + i]);
         }
     }
     return reduce8(acc);
 }
 
-static void scores_of_4(const mosa_attention_tile *tile, mosa_attention_work *work, int vector, block keys, int from,
+// Keys outside [from, to) are taken from its edge: their dots are never looked at.
+static inline const float *edge_key(block keys, int j, int from, int to) {
+    return keys.data + (j < from ? from : j >= to ? to - 1 : j) * keys.stride;
+}
+
+static void scores_of_2(const mosa_attention_tile *tile, mosa_attention_work *work, int vector, block keys, int from,
                         int to, int at) {
-    for (int j = from; j < to; j += 2) {
-        const float *a = keys.data + j * keys.stride, *b = j + 1 < to ? a + keys.stride : a;
-        float dots[8];
-        _mm256_storeu_ps(dots, dots_4x2(tile->q + vector, a, b, tile->width));
-        for (int i = 0; i < 4; i++) {
-            work->score[vector + i][at + j] = dots[i];
-            if (j + 1 < to) work->score[vector + i][at + j + 1] = dots[4 + i];
-        }
+    for (int j = from & ~3; j < to; j += 4) {
+        const float *k[4];
+        for (int i = 0; i < 4; i++) k[i] = edge_key(keys, j + i, from, to);
+        __m256 dots = dots_2x4(tile->q + (int64_t)vector * tile->width, tile->width, k);
+        _mm_storeu_ps(&work->score[vector][at + j], _mm256_castps256_ps128(dots));
+        _mm_storeu_ps(&work->score[vector + 1][at + j], _mm256_extractf128_ps(dots, 1));
     }
 }
 
-// Dots of one vector with the eight keys of a half block; keys outside [from, to) are taken from its edge.
+// One vector with the eight keys of a half block.
 static void scores_of_1(const mosa_attention_tile *tile, mosa_attention_work *work, int vector, block keys, int from,
                         int to, int at) {
     for (int begin = from & ~7; begin < to; begin += 8) {
         const float *k[8];
-        for (int i = 0; i < 8; i++) {
-            int j = begin + i < from ? from : begin + i >= to ? to - 1 : begin + i;
-            k[i] = keys.data + j * keys.stride;
-        }
+        for (int i = 0; i < 8; i++) k[i] = edge_key(keys, begin + i, from, to);
         __m256 acc[8];
         for (int i = 0; i < 8; i++) acc[i] = _mm256_setzero_ps();
         for (int c = 0; c < tile->width; c += 8) {
-            __m256 x = _mm256_loadu_ps(tile->q[vector] + c);
+            __m256 x = _mm256_loadu_ps(tile->q + (int64_t)vector * tile->width + c);
             for (int i = 0; i < 8; i++) acc[i] = _mm256_fmadd_ps(x, _mm256_loadu_ps(k[i] + c), acc[i]);
         }
         _mm256_storeu_ps(&work->score[vector][at + begin], reduce8(acc));
@@ -110,13 +111,15 @@ static inline float max8(__m256 v) {
     return _mm_cvtss_f32(_mm_max_ss(m, _mm_movehdup_ps(m)));
 }
 
-// Turns the dots [from, to) of a row of scores into exponentials; invisible ones become 0.
+// Turns the dots [from, to) of a row of scores into exponentials; invisible ones become 0. Only the first and the last
+// vector can hold invisible ones.
 static void soften(const mosa_attrs *attrs, float *score, int from, int to, float *max, float *sum) {
     __m256 largest = splat(-INFINITY), scale = splat(attrs->attention.scale), cap = splat(attrs->attention.softcap);
     for (int j = from & ~7; j < to; j += 8) {
         __m256 s = _mm256_mul_ps(_mm256_loadu_ps(score + j), scale);
         if (attrs->attention.softcap > 0) s = _mm256_mul_ps(cap, tanh8(_mm256_div_ps(s, cap)));
-        s = _mm256_blendv_ps(splat(-INFINITY), s, _mm256_castsi256_ps(visible_lanes(j, from, to)));
+        if (j < from || j + 8 > to)
+            s = _mm256_blendv_ps(splat(-INFINITY), s, _mm256_castsi256_ps(visible_lanes(j, from, to)));
         _mm256_storeu_ps(score + j, s);
         largest = _mm256_max_ps(s, largest);
     }
@@ -124,7 +127,7 @@ static void soften(const mosa_attrs *attrs, float *score, int from, int to, floa
     __m256 total = _mm256_setzero_ps(), m = splat(*max);
     for (int j = from & ~7; j < to; j += 8) {
         __m256 e = exp8(_mm256_sub_ps(_mm256_loadu_ps(score + j), m));
-        e = _mm256_and_ps(e, _mm256_castsi256_ps(visible_lanes(j, from, to)));
+        if (j < from || j + 8 > to) e = _mm256_and_ps(e, _mm256_castsi256_ps(visible_lanes(j, from, to)));
         _mm256_storeu_ps(score + j, e);
         total = _mm256_add_ps(total, e);
     }
@@ -151,7 +154,7 @@ static void values_of_1(const float *e, block values, int from, int to, int widt
     for (; c < width; c += 8) add_values_1(e, values, from, to, c, 1, acc);
 }
 
-// The same for four vectors at once; e rows are MOSA_ATTENTION_SPLIT apart, acc rows `width`.
+// The same for four vectors at once; e rows are MOSA_TILE_SCORES apart, acc rows `width`.
 static inline void add_values_4(const float *e, block values, int from, int to, int column, const int vectors,
                                 int width, float *acc) {
     __m256 a[4][2];
@@ -162,7 +165,7 @@ static inline void add_values_4(const float *e, block values, int from, int to, 
         for (int v = 0; v < vectors; v++) {
             __m256 x = _mm256_loadu_ps(value + 8 * v);
             for (int i = 0; i < 4; i++)
-                a[i][v] = _mm256_fmadd_ps(_mm256_broadcast_ss(e + (int64_t)i * MOSA_ATTENTION_SPLIT + j), x, a[i][v]);
+                a[i][v] = _mm256_fmadd_ps(_mm256_broadcast_ss(e + (int64_t)i * MOSA_TILE_SCORES + j), x, a[i][v]);
         }
     }
     for (int i = 0; i < 4; i++)
@@ -184,6 +187,10 @@ static void values_of_block(const mosa_attention_tile *tile, mosa_attention_work
                             int32_t position, block values) {
     float *acc = work->acc + (int64_t)vector * tile->width;
     const float *e = &work->score[vector][position % MOSA_ATTENTION_SPLIT];
+    if (count == 4 && tile->lo[vector + 3] <= position && tile->end[vector] >= position + MOSA_TILE_BLOCK) {
+        values_of_4(e, values, 0, MOSA_TILE_BLOCK, tile->width, acc);
+        return;
+    }
     int from[4], to[4];
     for (int i = 0; i < count; i++) {
         from[i] = clamp(tile->lo[vector + i] - position, 0, MOSA_TILE_BLOCK);
@@ -192,11 +199,11 @@ static void values_of_block(const mosa_attention_tile *tile, mosa_attention_work
     // Limits ascend with the vector, so all four see [from of the last, to of the first).
     int common = from[count - 1], common_end = count == 4 && to[0] > common ? to[0] : common;
     for (int i = 0; i < count; i++)
-        values_of_1(e + (int64_t)i * MOSA_ATTENTION_SPLIT, values, from[i], common < to[i] ? common : to[i], tile->width,
+        values_of_1(e + (int64_t)i * MOSA_TILE_SCORES, values, from[i], common < to[i] ? common : to[i], tile->width,
                     acc + (int64_t)i * tile->width);
     if (common_end > common) values_of_4(e, values, common, common_end, tile->width, acc);
     for (int i = 0; i < count; i++)
-        values_of_1(e + (int64_t)i * MOSA_ATTENTION_SPLIT, values, common_end > from[i] ? common_end : from[i], to[i],
+        values_of_1(e + (int64_t)i * MOSA_TILE_SCORES, values, common_end > from[i] ? common_end : from[i], to[i],
                     tile->width, acc + (int64_t)i * tile->width);
 }
 
@@ -218,7 +225,7 @@ void mosa_attention_split(const mosa_attention_tile *tile, mosa_attention_work *
         int from = clamp(first - p, 0, MOSA_TILE_BLOCK), to = clamp(last - p, 0, MOSA_TILE_BLOCK);
         block keys = get_block(tile, p, from, to, false, work->block);
         int i = begin;
-        for (; i + 4 <= end; i += 4) scores_of_4(tile, work, i, keys, from, to, (int)(p - split));
+        for (; i + 2 <= end; i += 2) scores_of_2(tile, work, i, keys, from, to, (int)(p - split));
         for (; i < end; i++) scores_of_1(tile, work, i, keys, from, to, (int)(p - split));
     }
     for (int i = begin; i < end; i++)

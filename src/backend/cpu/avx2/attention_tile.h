@@ -12,7 +12,8 @@ enum {
     MOSA_TILE_VECTORS = 64, // most query vectors of a tile: largest group
     MOSA_TILE_TARGET = 32,  // rows are added until a tile has about as many
     MOSA_TILE_WIDTH = 256,  // widest head
-    MOSA_TILE_BLOCK = 16
+    MOSA_TILE_BLOCK = 16,
+    MOSA_TILE_SCORES = MOSA_ATTENTION_SPLIT + 16 // row stride: a power of two would crowd a few cache sets
 };
 
 typedef struct mosa_attention_tile {
@@ -21,14 +22,15 @@ typedef struct mosa_attention_tile {
     int kv_head, width;
     int32_t row_begin, row_count;              // of the batch
     int n;                                     // row_count * group query vectors, row by row
-    const float *q[MOSA_TILE_VECTORS];         // (n) [width]
+    const float *q;                            // (n, width), a copy in `work`
     int32_t lo[MOSA_TILE_VECTORS], end[MOSA_TILE_VECTORS]; // (n) visible positions, both ascending
 } mosa_attention_tile;
 
 // One thread's working memory; lies in its scratch.
 typedef struct mosa_attention_work {
-    float score[MOSA_TILE_VECTORS][MOSA_ATTENTION_SPLIT];
+    float score[MOSA_TILE_VECTORS][MOSA_TILE_SCORES];
     float block[MOSA_TILE_BLOCK * MOSA_TILE_WIDTH];
+    float q[MOSA_TILE_VECTORS * MOSA_TILE_WIDTH];     // (n, width)
     float acc[MOSA_TILE_VECTORS * MOSA_TILE_WIDTH];   // (n, width) of the split
     float total[MOSA_TILE_VECTORS * MOSA_TILE_WIDTH]; // (n, width) of the splits so far
     float max[MOSA_TILE_VECTORS], sum[MOSA_TILE_VECTORS];
