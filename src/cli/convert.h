@@ -15,8 +15,9 @@
 #include <jansson.h>
 
 typedef struct convert_tensor {
-    const char *name; // in the output
-    const mosa_tensor_view *view;
+    const char *name;             // in the output
+    const mosa_tensor_view *view; // borrowed from the source while it is open
+    int64_t n_elements;
     mosa_dtype dtype; // in the output
     // Rotary rows: head width when they change order, 0 when rows stay. The direction is the job's.
     int64_t head_width;

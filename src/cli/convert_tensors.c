@@ -66,7 +66,10 @@ static mosa_dtype choose_dtype(const convert_job *job, const mosa_tensor_view *v
 
 mosa_status convert_add(convert_job *job, const char *name, const mosa_tensor_view *view, mosa_weight_slot slot,
                         bool tied, int64_t head_width, mosa_error *err) {
-    convert_tensor tensor = {.view = view, .head_width = head_width, .dtype = choose_dtype(job, view, slot, tied)};
+    convert_tensor tensor = {.view = view,
+                             .n_elements = view->n_elements,
+                             .head_width = head_width,
+                             .dtype = choose_dtype(job, view, slot, tied)};
     bool changes = tensor.dtype != view->dtype || head_width;
     if (changes && !mosa_dtype_traits_of(view->dtype)->to_f32)
         return mosa_fail(err, MOSA_EUNSUPPORTED, "%s: tensor '%s': type %s cannot be decoded", job->in, view->name,
@@ -114,7 +117,7 @@ uint32_t convert_file_type(mosa_dtype dtype) {
 mosa_dtype convert_main_dtype(const convert_job *job) {
     int64_t elements[MOSA_DTYPE_COUNT] = {0};
     mosa_dtype main_dtype = MOSA_F32;
-    for (size_t i = 0; i < job->n_tensors; i++) elements[job->tensors[i].dtype] += job->tensors[i].view->n_elements;
+    for (size_t i = 0; i < job->n_tensors; i++) elements[job->tensors[i].dtype] += job->tensors[i].n_elements;
     for (unsigned i = 0; i < MOSA_DTYPE_COUNT; i++)
         if (elements[i] > elements[main_dtype]) main_dtype = (mosa_dtype)i;
     return main_dtype;

@@ -59,6 +59,16 @@ static mosa_status add_i64(json_t *config, const char *field, const mosa_model_s
     return MOSA_OK;
 }
 
+// GGUF holds f32: written as the shortest decimal that reads back as the same f32, 1e-06 and not 9.99999997e-07.
+static json_t *json_f32(double value) {
+    char text[32];
+    for (int digits = 1; digits <= 9; digits++) {
+        snprintf(text, sizeof text, "%.*g", digits, value);
+        if (strtof(text, NULL) == (float)value) break;
+    }
+    return json_real(strtod(text, NULL));
+}
+
 static mosa_status add_hparams(json_t *config, const mosa_model_source *source, int64_t *head_width, mosa_error *err) {
     int64_t width, heads, value;
     double eps, base;
@@ -71,8 +81,8 @@ static mosa_status add_hparams(json_t *config, const mosa_model_source *source, 
     MOSA_TRY(add_i64(config, "max_position_embeddings", source, MOSA_H_CONTEXT, -1, &value, err));
     MOSA_TRY(mosa_model_source_f64_or(source, MOSA_H_NORM_EPS, 0, 1, 1e-5, &eps, err));
     MOSA_TRY(mosa_model_source_f64_or(source, MOSA_H_ROPE_BASE, 1, 1e12, 10000, &base, err));
-    json_object_set_new(config, "rms_norm_eps", json_real(eps));
-    json_object_set_new(config, "rope_theta", json_real(base));
+    json_object_set_new(config, "rms_norm_eps", json_f32(eps));
+    json_object_set_new(config, "rope_theta", json_f32(base));
     return MOSA_OK;
 }
 
