@@ -78,7 +78,7 @@ static void the_reference_is_as_accurate_as_the_usual_scheme(void **state) {
         problem_linear(p, mosa_ref_linear, 1);
         double ours = rms_error_of_outputs(p, w), usual;
         if (mosa_cpu_act_layout(p->dtype, p->k) == MOSA_ACT_F32) {
-            usual = 2e-6 * (p->dtype == MOSA_F32 || 1 ? 2 : 1); // plain f32 sums
+            usual = 4e-6; // plain f32 sums
         } else {
             float *x = malloc((size_t)(p->rows * p->k) * sizeof *x);
             usual_activations(p, mosa_dtype_traits_of(p->dtype)->block_len == 256, x);
@@ -136,9 +136,9 @@ static void fast_kernels_equal_the_reference_on_random_shapes(void **state) {
     (void)state;
     uint64_t seed = 2;
     for (size_t i = 0; i < MOSA_COUNT(dtypes); i++) {
-        for (int round = 0; round < 24; round++) {
-            int64_t n = 1 + random_bits(&seed) % 70, k = random_k(dtypes[i], round % 6 ? 768 : 4096, &seed);
-            int rows = round < 8 ? round + 1 : 1 + (int)(random_bits(&seed) % (k > 1024 ? 20 : 130));
+        for (int round = 0; round < 16; round++) {
+            int64_t n = 1 + random_bits(&seed) % 50, k = random_k(dtypes[i], round % 8 ? 512 : 4096, &seed);
+            int rows = round < 8 ? round + 1 : 1 + (int)(random_bits(&seed) % (round % 4 ? 20 : 130));
             problem *p = problem_create(dtypes[i], n, k, rows, WEIGHTS_NORMAL, &seed);
             if (round % 2) give_bias(p, &seed);
             compare(p, 1 + round % 4);
@@ -193,8 +193,8 @@ static void activations_that_are_not_finite_make_their_row_nan(void **state) {
         }
         compare(p, 2);
         for (int r = 0; r < p->rows; r++) {
-            bool sick = isnan(p->y[r * p->y_stride + 3]) || isinf(p->y[r * p->y_stride + 3]);
-            assert_true(sick == (r < 3));
+            bool finite = isfinite(p->y[r * p->y_stride + 3]);
+            assert_true(finite == (r >= 3));
         }
         problem_destroy(p);
     }

@@ -96,15 +96,26 @@ static inline __m256i pair_nibbles(__m256i row, __m256i row_plus_8) { // both 0.
     return _mm256_or_si256(row, _mm256_slli_epi16(row_plus_8, 4));
 }
 
-static void pack_q4_0(const unsigned char *block, size_t row_bytes, unsigned char *record) {
+// The 32 nibbles of each row in 16 bytes, low nibbles before high ones, to 8 k4 steps.
+static inline void pack_nibbles32(const unsigned char *qs, size_t row_bytes, unsigned char *to) {
     __m256i v[16];
     for (int r = 0; r < 16; r++) {
-        __m128i qs = load128(block + (size_t)r * row_bytes + offsetof(mosa_block_q4_0, qs));
-        v[r] = low_nibbles(_mm256_set_m128i(_mm_srli_epi16(qs, 4), qs));
+        __m128i both = load128(qs + (size_t)r * row_bytes);
+        v[r] = low_nibbles(_mm256_set_m128i(_mm_srli_epi16(both, 4), both));
     }
     for (int r = 0; r < 8; r++) v[r] = pair_nibbles(v[r], v[r + 8]);
-    transpose8_store(v, record, 32);
+    transpose8_store(v, to, 32);
+}
+
+static void pack_q4_0(const unsigned char *block, size_t row_bytes, unsigned char *record) {
+    pack_nibbles32(block + offsetof(mosa_block_q4_0, qs), row_bytes, record);
     gather_halves(block, row_bytes, record + MOSA_PANEL_Q4_0_D);
+}
+
+static void pack_q4_1(const unsigned char *block, size_t row_bytes, unsigned char *record) {
+    pack_nibbles32(block + offsetof(mosa_block_q4_1, qs), row_bytes, record);
+    gather_halves(block, row_bytes, record + MOSA_PANEL_Q4_0_D);
+    gather_halves(block + 2, row_bytes, record + MOSA_PANEL_Q4_1_M);
 }
 
 // The 64 levels of each row in 32 bytes, low nibbles before high ones, to 16 k4 steps.
@@ -155,14 +166,10 @@ static void pack_q4_k(const unsigned char *block, size_t row_bytes, unsigned cha
     gather_halves(block + 2, row_bytes, record + MOSA_PANEL_Q4_K_D + 32);
 }
 
-// Bit `group` of every byte of qh: the fifth bits of 32 levels, for 8 k4 steps.
-static inline void pack_fifth_bits(const __m256i qh[16], int group, unsigned char *to) {
-    __m256i v[8], one = _mm256_set1_epi8(1);
-    for (int r = 0; r < 8; r++) {
-        __m256i a = _mm256_and_si256(_mm256_srl_epi16(qh[r], _mm_cvtsi32_si128(group)), one);
-        __m256i b = _mm256_and_si256(_mm256_srl_epi16(qh[r + 8], _mm_cvtsi32_si128(group)), one);
-        v[r] = _mm256_or_si256(a, _mm256_add_epi8(b, b));
-    }
+// Bytes 0 or 1 of 32 elements of each row become a plane of single bits for 8 k4 steps.
+static inline void pack_bits32(const __m256i ones[16], unsigned char *to) {
+    __m256i v[8];
+    for (int r = 0; r < 8; r++) v[r] = _mm256_or_si256(ones[r], _mm256_add_epi8(ones[r + 8], ones[r + 8]));
     transpose8(v);
     for (int i = 0; i < 2; i++) {
         __m256i low = _mm256_or_si256(v[4 * i], _mm256_slli_epi16(v[4 * i + 1], 2));
@@ -171,21 +178,116 @@ static inline void pack_fifth_bits(const __m256i qh[16], int group, unsigned cha
     }
 }
 
+// Bit `bit` of every byte of 32 elements per row.
+static inline void pack_bit_of_bytes(const __m256i bytes[16], int bit, unsigned char *to) {
+    __m256i ones[16];
+    for (int r = 0; r < 16; r++)
+        ones[r] = _mm256_and_si256(_mm256_srl_epi16(bytes[r], _mm_cvtsi32_si128(bit)), _mm256_set1_epi8(1));
+    pack_bits32(ones, to);
+}
+
+// The 32 bits of a q5_0 or q5_1 block, one per element.
+static inline void pack_bit_field(const unsigned char *qh, size_t row_bytes, unsigned char *to) {
+    __m256i spread = _mm256_setr_epi64x(0, 0x0101010101010101, 0x0202020202020202, 0x0303030303030303);
+    __m256i select = _mm256_set1_epi64x((long long)0x8040201008040201u), ones[16];
+    for (int r = 0; r < 16; r++) {
+        int32_t bits;
+        memcpy(&bits, qh + (size_t)r * row_bytes, 4);
+        __m256i byte = _mm256_and_si256(_mm256_shuffle_epi8(_mm256_set1_epi32(bits), spread), select);
+        ones[r] = _mm256_and_si256(_mm256_cmpeq_epi8(byte, select), _mm256_set1_epi8(1));
+    }
+    pack_bits32(ones, to);
+}
+
+static void pack_q5_0(const unsigned char *block, size_t row_bytes, unsigned char *record) {
+    pack_nibbles32(block + offsetof(mosa_block_q5_0, qs), row_bytes, record);
+    pack_bit_field(block + offsetof(mosa_block_q5_0, qh), row_bytes, record + MOSA_PANEL_32_HIGH);
+    gather_halves(block, row_bytes, record + MOSA_PANEL_Q5_0_D);
+}
+
+static void pack_q5_1(const unsigned char *block, size_t row_bytes, unsigned char *record) {
+    pack_nibbles32(block + offsetof(mosa_block_q5_1, qs), row_bytes, record);
+    pack_bit_field(block + offsetof(mosa_block_q5_1, qh), row_bytes, record + MOSA_PANEL_32_HIGH);
+    gather_halves(block, row_bytes, record + MOSA_PANEL_Q5_0_D);
+    gather_halves(block + 2, row_bytes, record + MOSA_PANEL_Q5_1_M);
+}
+
+static void pack_mxfp4(const unsigned char *block, size_t row_bytes, unsigned char *record) {
+    pack_nibbles32(block + offsetof(mosa_block_mxfp4, qs), row_bytes, record);
+    for (int i = 0; i < 8; i++) { // the two zeros become one: code 8 is -0
+        __m256i v = load256(record + 32 * i), low = low_nibbles(v), high = _mm256_xor_si256(v, low);
+        low = _mm256_andnot_si256(_mm256_cmpeq_epi8(low, _mm256_set1_epi8(8)), low);
+        high = _mm256_andnot_si256(_mm256_cmpeq_epi8(high, _mm256_set1_epi8(-128)), high);
+        store256(record + 32 * i, _mm256_or_si256(low, high));
+    }
+    for (int r = 0; r < 16; r++) record[MOSA_PANEL_MXFP4_E + r] = block[(size_t)r * row_bytes];
+}
+
+// The 32 nibbles of each row in 16 bytes to 16 k2 steps, even steps in the low nibbles.
+static inline void pack_nibbles2(const unsigned char *qs, size_t row_bytes, unsigned char *to) {
+    __m256i even = _mm256_setr_epi8(0, 1, 4, 5, 8, 9, 12, 13, -1, -1, -1, -1, -1, -1, -1, -1, //
+                                    0, 1, 4, 5, 8, 9, 12, 13, -1, -1, -1, -1, -1, -1, -1, -1);
+    __m128i rows[16];
+    for (int r = 0; r < 16; r++) {
+        __m128i both = load128(qs + (size_t)r * row_bytes);
+        __m256i v = low_nibbles(_mm256_set_m128i(_mm_srli_epi16(both, 4), both));
+        __m256i odd = _mm256_shuffle_epi8(_mm256_srli_epi32(v, 16), even); // bytes 2, 3 of each four
+        v = _mm256_or_si256(_mm256_shuffle_epi8(v, even), _mm256_slli_epi16(odd, 4));
+        rows[r] = _mm_unpacklo_epi64(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
+    }
+    for (int half = 0; half < 2; half++) { // eight units of two bytes per row, eight rows at a time
+        __m128i *a = rows + 8 * half, b[8];
+        for (int i = 0; i < 4; i++) {
+            b[i] = _mm_unpacklo_epi16(a[i], a[i + 4]);
+            b[i + 4] = _mm_unpackhi_epi16(a[i], a[i + 4]);
+        }
+        for (int i = 0; i < 2; i++) {
+            a[i] = _mm_unpacklo_epi16(b[i], b[i + 2]);
+            a[i + 2] = _mm_unpackhi_epi16(b[i], b[i + 2]);
+            a[i + 4] = _mm_unpacklo_epi16(b[i + 4], b[i + 6]);
+            a[i + 6] = _mm_unpackhi_epi16(b[i + 4], b[i + 6]);
+        }
+        for (int i = 0; i < 4; i++) {
+            store128(to + 64 * i + 16 * half, _mm_unpacklo_epi16(a[2 * i], a[2 * i + 1]));
+            store128(to + 64 * i + 32 + 16 * half, _mm_unpackhi_epi16(a[2 * i], a[2 * i + 1]));
+        }
+    }
+}
+
+static void pack_iq4_nl(const unsigned char *block, size_t row_bytes, unsigned char *record) {
+    pack_nibbles2(block + offsetof(mosa_block_iq4_nl, qs), row_bytes, record);
+    gather_halves(block, row_bytes, record + MOSA_PANEL_IQ4_NL_D);
+}
+
+static void pack_iq4_xs(const unsigned char *block, size_t row_bytes, unsigned char *record) {
+    for (int g = 0; g < 8; g++)
+        pack_nibbles2(block + offsetof(mosa_block_iq4_xs, qs) + 16 * g, row_bytes, record + 256 * g);
+    for (int r = 0; r < 16; r++) {
+        mosa_block_iq4_xs b;
+        memcpy(&b, block + (size_t)r * row_bytes, offsetof(mosa_block_iq4_xs, qs));
+        for (int g = 0; g < 8; g++) {
+            int low = b.scales_l[g / 2] >> 4 * (g % 2) & 15, high = b.scales_h >> 2 * g & 3;
+            record[MOSA_PANEL_IQ4_XS_SCALE + 16 * g + r] = (unsigned char)((low | high << 4) - 32);
+        }
+    }
+    gather_halves(block, row_bytes, record + MOSA_PANEL_IQ4_XS_D);
+}
+
 static void pack_q5_k(const unsigned char *block, size_t row_bytes, unsigned char *record) {
     for (int p = 0; p < 4; p++)
         pack_nibbles64(block + offsetof(mosa_block_q5_k, qs) + 32 * p, row_bytes, record + 512 * p,
                        record + 512 * p + 256);
     __m256i qh[16];
     for (int r = 0; r < 16; r++) qh[r] = load256(block + (size_t)r * row_bytes + offsetof(mosa_block_q5_k, qh));
-    for (int g = 0; g < 8; g++) pack_fifth_bits(qh, g, record + MOSA_PANEL_Q5_K_HIGH + 64 * g);
+    for (int g = 0; g < 8; g++) pack_bit_of_bytes(qh, g, record + MOSA_PANEL_Q5_K_HIGH + 64 * g);
     pack_k_scales(block + offsetof(mosa_block_q5_k, scales), row_bytes, record + MOSA_PANEL_Q5_K_SCALE,
                   record + MOSA_PANEL_Q5_K_MIN);
     gather_halves(block, row_bytes, record + MOSA_PANEL_Q5_K_D);
     gather_halves(block + 2, row_bytes, record + MOSA_PANEL_Q5_K_D + 32);
 }
 
-// Bits 2s..2s+1 of every byte of qh: the upper two bits of 32 levels, for 8 k4 steps.
-static inline void pack_upper_bits(const __m256i qh[16], int s, unsigned char *to) {
+// Bits 2s..2s+1 of every byte of 32 elements per row become a plane of bit pairs for 8 k4 steps.
+static inline void pack_bit_pairs(const __m256i qh[16], int s, unsigned char *to) {
     __m256i v[8], three = _mm256_set1_epi8(3);
     for (int r = 0; r < 8; r++) {
         __m256i a = _mm256_and_si256(_mm256_srl_epi16(qh[r], _mm_cvtsi32_si128(2 * s)), three);
@@ -225,7 +327,7 @@ static void pack_q6_k(const unsigned char *block, size_t row_bytes, unsigned cha
     for (int h = 0; h < 2; h++) {
         for (int r = 0; r < 16; r++)
             qh[r] = load256(block + (size_t)r * row_bytes + offsetof(mosa_block_q6_k, qh) + 32 * h);
-        for (int s = 0; s < 4; s++) pack_upper_bits(qh, s, record + MOSA_PANEL_Q6_K_HIGH + 128 * (4 * h + s));
+        for (int s = 0; s < 4; s++) pack_bit_pairs(qh, s, record + MOSA_PANEL_Q6_K_HIGH + 128 * (4 * h + s));
     }
     __m128i scales[16];
     for (int r = 0; r < 16; r++) {
@@ -238,6 +340,37 @@ static void pack_q6_k(const unsigned char *block, size_t row_bytes, unsigned cha
     transpose_bytes(scales);
     for (int g = 0; g < 16; g++) store128(record + MOSA_PANEL_Q6_K_SCALE + 16 * g, scales[g]);
     gather_halves(block + offsetof(mosa_block_q6_k, d), row_bytes, record + MOSA_PANEL_Q6_K_D);
+}
+
+// Low two bits of q2_k and q3_k levels.
+static inline void pack_two_bit_levels(const unsigned char *qs, size_t row_bytes, unsigned char *to) {
+    __m256i bytes[16];
+    for (int h = 0; h < 2; h++) {
+        for (int r = 0; r < 16; r++) bytes[r] = load256(qs + (size_t)r * row_bytes + 32 * h);
+        for (int s = 0; s < 4; s++) pack_bit_pairs(bytes, s, to + 128 * (4 * h + s));
+    }
+}
+
+static void pack_q2_k(const unsigned char *block, size_t row_bytes, unsigned char *record) {
+    __m128i scales[16];
+    pack_two_bit_levels(block + offsetof(mosa_block_q2_k, qs), row_bytes, record);
+    for (int r = 0; r < 16; r++) scales[r] = load128(block + (size_t)r * row_bytes);
+    transpose_bytes(scales);
+    for (int g = 0; g < 16; g++) store128(record + MOSA_PANEL_Q2_K_SCALE + 16 * g, scales[g]);
+    gather_halves(block + offsetof(mosa_block_q2_k, d), row_bytes, record + MOSA_PANEL_Q2_K_D);
+    gather_halves(block + offsetof(mosa_block_q2_k, dmin), row_bytes, record + MOSA_PANEL_Q2_K_D + 32);
+}
+
+static void pack_q3_k(const unsigned char *block, size_t row_bytes, unsigned char *record) {
+    __m256i bytes[16];
+    pack_two_bit_levels(block + offsetof(mosa_block_q3_k, qs), row_bytes, record);
+    for (int r = 0; r < 16; r++) bytes[r] = load256(block + (size_t)r * row_bytes);
+    for (int g = 0; g < 8; g++) pack_bit_of_bytes(bytes, g, record + MOSA_PANEL_Q3_K_HIGH + 64 * g);
+    for (int r = 0; r < 16; r++)
+        for (int i = 0; i < 12; i++)
+            record[MOSA_PANEL_Q3_K_SCALE + 16 * i + r] =
+                block[(size_t)r * row_bytes + offsetof(mosa_block_q3_k, scales) + (size_t)i];
+    gather_halves(block + offsetof(mosa_block_q3_k, d), row_bytes, record + MOSA_PANEL_Q3_K_D);
 }
 
 static void pack_f32(const unsigned char *block, size_t row_bytes, unsigned char *record) {
@@ -262,6 +395,14 @@ int64_t mosa_avx2_pack_panel(const mosa_panel_source *source, int64_t k, unsigne
         [MOSA_BF16] = {16, 32, 512, pack_16_bits},
         [MOSA_Q8_0] = {32, sizeof(mosa_block_q8_0), MOSA_PANEL_Q8_0, pack_q8_0},
         [MOSA_Q4_0] = {32, sizeof(mosa_block_q4_0), MOSA_PANEL_Q4_0, pack_q4_0},
+        [MOSA_Q4_1] = {32, sizeof(mosa_block_q4_1), MOSA_PANEL_Q4_1, pack_q4_1},
+        [MOSA_Q5_0] = {32, sizeof(mosa_block_q5_0), MOSA_PANEL_Q5_0, pack_q5_0},
+        [MOSA_Q5_1] = {32, sizeof(mosa_block_q5_1), MOSA_PANEL_Q5_1, pack_q5_1},
+        [MOSA_MXFP4] = {32, sizeof(mosa_block_mxfp4), MOSA_PANEL_MXFP4, pack_mxfp4},
+        [MOSA_IQ4_NL] = {32, sizeof(mosa_block_iq4_nl), MOSA_PANEL_IQ4_NL, pack_iq4_nl},
+        [MOSA_IQ4_XS] = {256, sizeof(mosa_block_iq4_xs), MOSA_PANEL_IQ4_XS, pack_iq4_xs},
+        [MOSA_Q2_K] = {256, sizeof(mosa_block_q2_k), MOSA_PANEL_Q2_K, pack_q2_k},
+        [MOSA_Q3_K] = {256, sizeof(mosa_block_q3_k), MOSA_PANEL_Q3_K, pack_q3_k},
         [MOSA_Q4_K] = {256, sizeof(mosa_block_q4_k), MOSA_PANEL_Q4_K, pack_q4_k},
         [MOSA_Q5_K] = {256, sizeof(mosa_block_q5_k), MOSA_PANEL_Q5_K, pack_q5_k},
         [MOSA_Q6_K] = {256, sizeof(mosa_block_q6_k), MOSA_PANEL_Q6_K, pack_q6_k},
