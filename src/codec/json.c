@@ -16,6 +16,7 @@ typedef struct scan {
     mosa_slice text;
     int depth, depth_max;
     bool too_deep;
+    size_t nul; // bytes before the first NUL outside strings, or text.len: jansson would stop there
     size_t big_integers;
     mosa_buf *rewritten; // second pass: takes the text with exponents; NULL in the first
 } scan;
@@ -53,6 +54,7 @@ static size_t scan_number(scan *s, size_t i) {
 }
 
 static void scan_text(scan *s) {
+    s->nul = s->text.len;
     for (size_t i = 0; i < s->text.len;) {
         char c = s->text.data[i];
         size_t next = i + 1;
@@ -61,6 +63,7 @@ static void scan_text(scan *s) {
             continue;
         }
         if (c == '"') next = string_end(s->text, i);
+        if (c == '\0' && i < s->nul) s->nul = i;
         if (c == '{' || c == '[') s->too_deep |= ++s->depth > s->depth_max;
         if (c == '}' || c == ']') s->depth--;
         if (s->rewritten) mosa_buf_append(s->rewritten, s->text.data + i, next - i);
@@ -94,6 +97,12 @@ static mosa_status parse_rewritten(mosa_slice text, json_t **out, mosa_error *er
     return status;
 }
 
+static size_t line_at(mosa_slice text, size_t offset) {
+    size_t line = 1;
+    for (size_t i = 0; i < offset; i++) line += text.data[i] == '\n';
+    return line;
+}
+
 mosa_status mosa_json_parse(mosa_slice text, const mosa_json_limits *limits, json_t **out, mosa_error *err) {
     static const mosa_json_limits fallback = {MOSA_JSON_BYTES_MAX, MOSA_JSON_DEPTH_MAX};
     if (!limits) limits = &fallback;
@@ -102,6 +111,8 @@ mosa_status mosa_json_parse(mosa_slice text, const mosa_json_limits *limits, jso
                          limits->bytes_max);
     scan first = {.text = text, .depth_max = limits->depth_max};
     scan_text(&first);
+    if (first.nul < text.len)
+        return mosa_fail(err, MOSA_EINVALID, "JSON line %zu: NUL character", line_at(text, first.nul));
     if (first.too_deep) return mosa_fail(err, MOSA_ELIMIT, "JSON is nested deeper than %d levels", limits->depth_max);
     return first.big_integers ? parse_rewritten(text, out, err) : parse_scanned(text, out, err);
 }

@@ -22,8 +22,8 @@ typedef struct mosa_json_limits {
 
 enum { MOSA_JSON_BYTES_MAX = 256 << 20, MOSA_JSON_DEPTH_MAX = 128 }; // with limits == NULL
 
-// Parses one document of UTF-8 (RFC 8259; any value at the root). Keys must be unique within an object. The caller owns
-// *out (json_decref). Memory is at most about 40 times the text.
+// Parses one document of UTF-8 (RFC 8259; any value at the root). Keys must be unique within an object and free of
+// "\u0000". The caller owns *out (json_decref). Memory is at most about 40 times the text.
 // Errors name line and column: MOSA_EINVALID for bad syntax, encoding or a number beyond double; MOSA_ELIMIT for a
 // bound; MOSA_ENOMEM.
 MOSA_MUST_USE mosa_status mosa_json_parse(mosa_slice text, const mosa_json_limits *limits, json_t **out,

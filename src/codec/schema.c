@@ -90,8 +90,11 @@ static const json_t *find_anchor(json_t *at, const char *name, int depth) {
     const char *key;
     json_t *member;
     const json_t *found = NULL;
-    const char *anchor = json_string_value(json_object_get(at, "$anchor"));
-    if (anchor && strcmp(anchor, name) == 0) return at;
+    static const char *const keywords[] = {"$anchor", "$dynamicAnchor"};
+    for (size_t i = 0; i < MOSA_COUNT(keywords); i++) {
+        const char *anchor = json_string_value(json_object_get(at, keywords[i]));
+        if (anchor && strcmp(anchor, name) == 0) return at;
+    }
     json_object_foreach(at, key, member) {
         if (!found) found = find_anchor(member, name, depth + 1);
     }
@@ -142,7 +145,9 @@ static mosa_status compile_pattern(compiler *c, const char *keyword, const char 
         char reason[128], what[200];
         pcre2_get_error_message(code, (PCRE2_UCHAR *)reason, sizeof reason);
         snprintf(what, sizeof what, "bad pattern at offset %zu: %s", (size_t)offset, reason);
-        return wrong(c, MOSA_EINVALID, keyword, what);
+        // A property that newer Unicode or ECMAScript knows by another name is no fault of the schema.
+        bool unknown = code == PCRE2_ERROR_UNKNOWN_UNICODE_PROPERTY;
+        return wrong(c, unknown ? MOSA_EUNSUPPORTED : MOSA_EINVALID, keyword, what);
     }
     *out = s->patterns[s->n_patterns++] = pattern;
     return MOSA_OK;
@@ -297,10 +302,19 @@ static bool is_keyword(const char *name) {
     return false;
 }
 
+// Other vocabularies than the standard ones may give keywords another meaning.
+static bool is_standard(const json_t *uri) {
+    const char *text = json_string_value(uri);
+    return text &&
+           (strncmp(text, "https://json-schema.org/", 24) == 0 || strncmp(text, "http://json-schema.org/", 23) == 0);
+}
+
 // Every member is a keyword, an annotation, or the document's own $id.
 static mosa_status check_members(compiler *c, const json_t *source, int *n_rules) {
     const char *name;
     json_t *operand;
+    const json_t *dialect = json_object_get(source, "$schema");
+    if (dialect && !is_standard(dialect)) return wrong(c, MOSA_EUNSUPPORTED, "$schema", "is not a known dialect");
     *n_rules = 0;
     json_object_foreach((json_t *)source, name, operand) {
         if (is_keyword(name))
