@@ -50,6 +50,11 @@ void mosa_link_frame_end(mosa_buf *out, size_t start) {
     memcpy(out->data + start, &wire, sizeof wire);
 }
 
+void mosa_link_frame_set_request(char *frame, uint64_t request) {
+    request = htole64(request);
+    memcpy(frame + MOSA_LINK_HEADER_BYTES - sizeof request, &request, sizeof request);
+}
+
 void mosa_link_frame_put(mosa_buf *out, mosa_link_type type, uint64_t request, const void *payload, size_t len) {
     size_t start = mosa_link_frame_begin(out, type, request);
     mosa_buf_append(out, payload, len);

@@ -30,6 +30,7 @@ mosa_status mosa_link_frame_parse(const void *data, size_t len, mosa_link_frame 
 // Starts a frame at the end of `out` and returns its place, for mosa_link_frame_end, which fills in the length.
 size_t mosa_link_frame_begin(mosa_buf *out, mosa_link_type type, uint64_t request);
 void mosa_link_frame_end(mosa_buf *out, size_t start);
+void mosa_link_frame_set_request(char *frame, uint64_t request); // of a frame that is complete
 void mosa_link_frame_put(mosa_buf *out, mosa_link_type type, uint64_t request, const void *payload, size_t len);
 
 // --- writing values -------------------------------------------------------------------------------------------------

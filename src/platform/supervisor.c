@@ -14,7 +14,7 @@ struct mosa_supervisor {
     void *user;
     supervisor_state state;
     mosa_process *process;
-    mosa_timer restart_timer, stable_timer;
+    mosa_timer restart_timer, stable_timer, start_timer;
     int failures; // deaths in a row without readiness, or soon after it
 };
 
@@ -39,6 +39,7 @@ void mosa_supervisor_destroy(mosa_supervisor *supervisor) {
     if (!supervisor) return;
     mosa_loop_timer_cancel(supervisor->loop, &supervisor->restart_timer);
     mosa_loop_timer_cancel(supervisor->loop, &supervisor->stable_timer);
+    mosa_loop_timer_cancel(supervisor->loop, &supervisor->start_timer);
     mosa_process_destroy(supervisor->process);
     free(supervisor);
 }
@@ -72,6 +73,7 @@ static void schedule_restart(mosa_supervisor *supervisor, const mosa_process_exi
 static void handle_exit(void *user, const mosa_process_exit *result) {
     mosa_supervisor *supervisor = user;
     mosa_loop_timer_cancel(supervisor->loop, &supervisor->stable_timer);
+    mosa_loop_timer_cancel(supervisor->loop, &supervisor->start_timer);
     mosa_process *process = supervisor->process;
     supervisor->process = NULL;
     mosa_process_exit copy = *result;
@@ -84,6 +86,13 @@ static void handle_exit(void *user, const mosa_process_exit *result) {
     mosa_log_info("engine stopped", MOSA_KV("engine", supervisor->options.name),
                   MOSA_KV("reason", (const char *)copy.text));
     supervisor->handler.on_exited(supervisor->user, &copy, -1);
+}
+
+static void start_took_too_long(void *user) {
+    mosa_supervisor *supervisor = user;
+    mosa_log_error("engine does not become ready", MOSA_KV("engine", supervisor->options.name),
+                   MOSA_KV("limit_ms", supervisor->options.start_timeout_ms));
+    mosa_supervisor_replace(supervisor);
 }
 
 static void start_process(void *user) {
@@ -103,6 +112,9 @@ static void start_process(void *user) {
     }
     mosa_log_info("engine started", MOSA_KV("engine", supervisor->options.name),
                   MOSA_KV("pid", (int)mosa_process_pid(supervisor->process)));
+    if (supervisor->options.start_timeout_ms)
+        mosa_loop_timer(supervisor->loop, &supervisor->start_timer, supervisor->options.start_timeout_ms,
+                        start_took_too_long, supervisor);
     supervisor->handler.on_started(supervisor->user, socket_fd);
 }
 
@@ -117,6 +129,7 @@ static void forget_failures(void *user) {
 void mosa_supervisor_ready(mosa_supervisor *supervisor) {
     if (supervisor->state != STARTING) return;
     supervisor->state = READY;
+    mosa_loop_timer_cancel(supervisor->loop, &supervisor->start_timer);
     mosa_loop_timer(supervisor->loop, &supervisor->stable_timer, supervisor->options.stable_ms, forget_failures,
                     supervisor);
 }

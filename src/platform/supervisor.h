@@ -18,12 +18,13 @@
 typedef struct mosa_supervisor mosa_supervisor;
 
 typedef struct mosa_supervisor_options {
-    const char *const *argv; // NULL-terminated; borrowed until destroy
-    const char *name;        // for the log; borrowed
-    int64_t backoff_min_ms;  // 0 = 250
-    int64_t backoff_max_ms;  // 0 = 30000
-    int64_t stable_ms;       // 0 = 10000
-    int crash_limit;         // 0 = 5
+    const char *const *argv;  // NULL-terminated; borrowed until destroy
+    const char *name;         // for the log; borrowed
+    int64_t backoff_min_ms;   // 0 = 250
+    int64_t backoff_max_ms;   // 0 = 30000
+    int64_t stable_ms;        // 0 = 10000
+    int64_t start_timeout_ms; // to become ready, or it is killed and started again; 0 = no limit
+    int crash_limit;          // 0 = 5
 } mosa_supervisor_options;
 
 typedef struct mosa_supervisor_handler {
