@@ -6,7 +6,7 @@
 // GGUF.
 #include "cli/convert.h"
 
-#include "codec/mapping.h"
+#include "base/file.h"
 #include "text/tokenizer.h"
 
 #include <stdio.h>
@@ -151,14 +151,13 @@ static int32_t type_of(int id, mosa_slice text) {
     return text.len == 6 && memcmp(text.data, "<0x", 3) == 0 ? MOSA_TOKEN_BYTE : MOSA_TOKEN_NORMAL;
 }
 
-static mosa_status put_vocab(convert_job *job, const mosa_mapping *file, const char *path, int32_t count,
+static mosa_status put_vocab(convert_job *job, const mosa_file_map *file, const char *path, int32_t count,
                              mosa_error *err) {
     mosa_slice *texts = MOSA_ARENA_ARRAY(job->arena, mosa_slice, (size_t)count);
     int32_t *types = MOSA_ARENA_ARRAY(job->arena, int32_t, (size_t)count);
     float *scores = MOSA_ARENA_ARRAY(job->arena, float, (size_t)count);
     if (!texts || !types || !scores) return mosa_fail(err, MOSA_ENOMEM, "out of memory for the vocabulary");
-    const unsigned char *at = (const unsigned char *)file->base + 4,
-                        *end = (const unsigned char *)file->base + file->len;
+    const unsigned char *at = file->data + 4, *end = file->data + file->size;
     for (int i = 0; i < count; i++) {
         int32_t len;
         if (end - at < 8) return mosa_fail(err, MOSA_ECORRUPT, "%s: ends at token %d of %d", path, i, count);
@@ -185,9 +184,9 @@ static mosa_status put_vocab(convert_job *job, const mosa_mapping *file, const c
     return MOSA_OK;
 }
 
-static mosa_status convert_mapped(convert_job *job, const mosa_mapping *model, const mosa_mapping *vocab,
+static mosa_status convert_mapped(convert_job *job, const mosa_file_map *model, const mosa_file_map *vocab,
                                   const char *vocab_path, mosa_error *err) {
-    checkpoint c = {.at = model->base, .end = (const unsigned char *)model->base + model->len};
+    checkpoint c = {.at = model->data, .end = model->data + model->size};
     MOSA_TRY(read_header(&c, job->in, err));
     MOSA_TRY(take_all(job, &c, err));
     MOSA_TRY(mosa_gguf_writer_create(job->out, &job->gguf, err));
@@ -197,14 +196,14 @@ static mosa_status convert_mapped(convert_job *job, const mosa_mapping *model, c
 }
 
 mosa_status convert_llama2c(convert_job *job, const char *tokenizer, mosa_error *err) {
-    mosa_mapping model, vocab;
-    MOSA_TRY(mosa_mapping_open(job->in, &model, err));
-    mosa_status status = mosa_mapping_open(tokenizer, &vocab, err);
+    mosa_file_map model, vocab;
+    MOSA_TRY(mosa_file_map_open(job->in, &model, err));
+    mosa_status status = mosa_file_map_open(tokenizer, &vocab, err);
     if (status == MOSA_OK) {
-        status = vocab.len < 4 ? mosa_fail(err, MOSA_ECORRUPT, "%s: too short", tokenizer)
-                               : convert_mapped(job, &model, &vocab, tokenizer, err);
-        mosa_mapping_close(&vocab);
+        status = vocab.size < 4 ? mosa_fail(err, MOSA_ECORRUPT, "%s: too short", tokenizer)
+                                : convert_mapped(job, &model, &vocab, tokenizer, err);
+        mosa_file_map_close(&vocab);
     }
-    mosa_mapping_close(&model);
+    mosa_file_map_close(&model);
     return status;
 }

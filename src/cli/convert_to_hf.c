@@ -4,7 +4,7 @@
 
 #include "base/file.h"
 #include "codec/json.h"
-#include "codec/out_file.h"
+#include "base/out_file.h"
 
 #include <stdio.h>
 #include <stdlib.h>

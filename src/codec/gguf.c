@@ -37,11 +37,19 @@ static mosa_status index_names(mosa_gguf *gguf, mosa_error *err) {
     return MOSA_OK;
 }
 
-static mosa_status read_part(mosa_gguf *gguf, const mosa_mapping *bytes, const char *path, gguf_header *header,
+static mosa_status read_part(mosa_gguf *gguf, const void *data, size_t len, const char *path, gguf_header *header,
                              mosa_error *err) {
-    mosa_status status = gguf_read_header(bytes->base, bytes->len, &gguf->arena, header, err);
+    mosa_status status = gguf_read_header(data, len, &gguf->arena, header, err);
     if (status != MOSA_OK) mosa_fail_prefix(err, path);
     return status;
+}
+
+// The next part's file; the object owns the map from here on.
+static mosa_status map_part(mosa_gguf *gguf, const char *path, gguf_header *header, mosa_error *err) {
+    mosa_file_map *map = &gguf->mappings[gguf->n_mappings];
+    MOSA_TRY(mosa_file_map_open(path, map, err));
+    gguf->n_mappings++;
+    return read_part(gguf, map->data, map->size, path, header, err);
 }
 
 static mosa_status create(const char *path, mosa_gguf **out, mosa_error *err) {
@@ -88,9 +96,7 @@ static mosa_status open_parts(mosa_gguf *gguf, gguf_header *parts, int count, mo
     for (int i = 1; i < count; i++) {
         char *path = mosa_arena_printf(&gguf->arena, "%.*s-%05d-of-%05d.gguf", (int)stem, gguf->path, i + 1, count);
         if (!path) return mosa_fail(err, MOSA_ENOMEM, "%s: out of memory", gguf->path);
-        MOSA_TRY(mosa_mapping_open(path, &gguf->mappings[i], err));
-        gguf->n_mappings++;
-        MOSA_TRY(read_part(gguf, &gguf->mappings[i], path, &parts[i], err));
+        MOSA_TRY(map_part(gguf, path, &parts[i], err));
         if (header_int(&parts[i], "split.no", -1) != i || header_int(&parts[i], "split.count", -1) != count)
             return mosa_fail(err, MOSA_ECORRUPT, "%s: split.no and split.count do not say part %d of %d", path, i,
                              count);
@@ -132,17 +138,11 @@ static mosa_status check_split(const mosa_gguf *gguf, const gguf_header *first, 
 }
 
 static mosa_status open_all(mosa_gguf *gguf, mosa_error *err) {
-    mosa_mapping first_bytes;
     gguf_header first;
     int64_t count;
-    MOSA_TRY(mosa_mapping_open(gguf->path, &first_bytes, err));
     gguf->mappings = calloc(MOSA_GGUF_SPLITS_MAX, sizeof *gguf->mappings);
-    if (!gguf->mappings) {
-        mosa_mapping_close(&first_bytes);
-        return mosa_fail(err, MOSA_ENOMEM, "%s: out of memory", gguf->path);
-    }
-    gguf->mappings[gguf->n_mappings++] = first_bytes;
-    MOSA_TRY(read_part(gguf, &first_bytes, gguf->path, &first, err));
+    if (!gguf->mappings) return mosa_fail(err, MOSA_ENOMEM, "%s: out of memory", gguf->path);
+    MOSA_TRY(map_part(gguf, gguf->path, &first, err));
     adopt_first(gguf, &first);
     MOSA_TRY(check_split(gguf, &first, &count, err));
     if (count > 1) {
@@ -172,8 +172,7 @@ mosa_status mosa_gguf_parse(const void *data, size_t len, const char *name, mosa
     gguf_header header;
     mosa_status status;
     MOSA_TRY(create(name, &gguf, err));
-    mosa_mapping bytes = {(void *)data, len}; // read only, and not ours to unmap
-    MOSA_TRY_GOTO(read_part(gguf, &bytes, name, &header, err), fail);
+    MOSA_TRY_GOTO(read_part(gguf, data, len, name, &header, err), fail);
     adopt_first(gguf, &header);
     if (header_int(&header, "split.count", 1) > 1) {
         status = mosa_fail(err, MOSA_EUNSUPPORTED, "%s: one part of a split model cannot be read alone", name);
@@ -189,7 +188,7 @@ fail:
 
 void mosa_gguf_close(mosa_gguf *gguf) {
     if (!gguf) return;
-    for (size_t i = 0; i < gguf->n_mappings; i++) mosa_mapping_close(&gguf->mappings[i]);
+    for (size_t i = 0; i < gguf->n_mappings; i++) mosa_file_map_close(&gguf->mappings[i]);
     free(gguf->mappings);
     free(gguf->path);
     mosa_arena_finish(&gguf->arena);

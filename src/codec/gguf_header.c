@@ -226,6 +226,7 @@ static mosa_status place_tensors(gguf_header *header, const uint64_t *offsets, c
 static mosa_status read_preamble(cursor *c, gguf_header *header, mosa_error *err) {
     char magic[4];
     uint64_t n_tensors, n_kvs;
+    if (c->left == 0) return mosa_fail(err, MOSA_ECORRUPT, "the file is empty");
     if (!take(c, magic, sizeof magic) || memcmp(magic, "GGUF", 4) != 0)
         return mosa_fail(err, MOSA_ECORRUPT, "not a GGUF file");
     if (!take(c, &header->version, 4) || !take(c, &n_tensors, 8) || !take(c, &n_kvs, 8))

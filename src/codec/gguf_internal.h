@@ -2,14 +2,14 @@
 #ifndef MOSA_CODEC_GGUF_INTERNAL_H
 #define MOSA_CODEC_GGUF_INTERNAL_H
 
+#include "base/file.h"
 #include "codec/gguf.h"
-#include "codec/mapping.h"
 
 struct mosa_gguf {
     mosa_arena arena; // names, tables; everything but the mappings
     char *path;
     uint32_t version, alignment;
-    mosa_mapping *mappings; // n_mappings of them; none over borrowed bytes
+    mosa_file_map *mappings; // n_mappings of them; none over borrowed bytes
     size_t n_mappings;
     mosa_gguf_kv *kvs; // file order
     size_t n_kvs;

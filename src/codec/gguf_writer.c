@@ -1,7 +1,7 @@
 // GGUF writer: header sections gather in buffers until begin, tensor bytes stream straight to the file.
 #include "codec/gguf_writer.h"
 
-#include "codec/out_file.h"
+#include "base/out_file.h"
 
 #include <stdlib.h>
 

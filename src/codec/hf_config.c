@@ -1,9 +1,9 @@
 // Model configuration files: a JSON value tree behind getters that check type and range and name the field.
 #include "codec/hf_config.h"
 
-#include "codec/mapping.h"
+#include "base/file.h"
+#include "codec/json.h"
 
-#include <jansson.h>
 #include <math.h>
 #include <stdlib.h>
 
@@ -16,22 +16,18 @@ struct mosa_hf_config {
 
 mosa_status mosa_hf_config_parse(const char *data, size_t len, const char *name, mosa_hf_config **out,
                                  mosa_error *err) {
-    json_error_t why;
-    if (len > MOSA_HF_CONFIG_BYTES_MAX)
-        return mosa_fail(err, MOSA_ELIMIT, "%s: %zu bytes, at most %d are allowed", name, len,
-                         MOSA_HF_CONFIG_BYTES_MAX);
+    static const mosa_json_limits limits = {MOSA_HF_CONFIG_BYTES_MAX, MOSA_JSON_DEPTH_MAX};
     mosa_hf_config *config = calloc(1, sizeof *config);
     if (config) config->path = strdup(name);
     if (!config || !config->path) {
         mosa_hf_config_close(config);
         return mosa_fail(err, MOSA_ENOMEM, "%s: out of memory", name);
     }
-    config->root = json_loadb(data, len, JSON_REJECT_DUPLICATES, &why);
-    mosa_status status = MOSA_OK;
-    if (!config->root)
-        status = mosa_fail(err, MOSA_ECORRUPT, "%s: line %d: %s", name, why.line, why.text);
+    mosa_status status = mosa_json_parse((mosa_slice){data, len}, &limits, &config->root, err);
+    if (status != MOSA_OK)
+        mosa_fail_prefix(err, name);
     else if (!json_is_object(config->root))
-        status = mosa_fail(err, MOSA_ECORRUPT, "%s: the root is not an object", name);
+        status = mosa_fail(err, MOSA_EINVALID, "%s: the root is not an object", name);
     if (status != MOSA_OK) {
         mosa_hf_config_close(config);
         return status;
@@ -41,10 +37,11 @@ mosa_status mosa_hf_config_parse(const char *data, size_t len, const char *name,
 }
 
 mosa_status mosa_hf_config_open(const char *path, mosa_hf_config **out, mosa_error *err) {
-    mosa_mapping mapping;
-    MOSA_TRY(mosa_mapping_open(path, &mapping, err));
-    mosa_status status = mosa_hf_config_parse(mapping.base, mapping.len, path, out, err);
-    mosa_mapping_close(&mapping);
+    char *text;
+    size_t len;
+    MOSA_TRY(mosa_file_read(path, MOSA_HF_CONFIG_BYTES_MAX, &text, &len, err));
+    mosa_status status = mosa_hf_config_parse(text, len, path, out, err);
+    free(text);
     return status;
 }
 

@@ -15,6 +15,7 @@ enum { MOSA_HF_CONFIG_BYTES_MAX = 4 * 1024 * 1024, MOSA_HF_IDS_MAX = 64 };
 typedef struct mosa_hf_config mosa_hf_config;
 
 // Reads one JSON file, at most MOSA_HF_CONFIG_BYTES_MAX, whose root must be an object.
+// MOSA_ENOTFOUND, MOSA_EIO, MOSA_EINVALID (no JSON object; line and column are named), MOSA_ELIMIT, MOSA_ENOMEM.
 MOSA_MUST_USE mosa_status mosa_hf_config_open(const char *path, mosa_hf_config **out, mosa_error *err);
 // As open over bytes in memory, copied; `name` is for messages.
 MOSA_MUST_USE mosa_status mosa_hf_config_parse(const char *data, size_t len, const char *name, mosa_hf_config **out,

@@ -2,10 +2,10 @@
 // Headers are parsed in safetensors_header.c.
 #include "codec/safetensors.h"
 
-#include "codec/mapping.h"
+#include "base/file.h"
+#include "codec/json.h"
 #include "codec/safetensors_internal.h"
 
-#include <jansson.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 
@@ -16,7 +16,7 @@ static const size_t arena_limit = (size_t)1 << 30; // names of all shards: each 
 struct mosa_safetensors {
     mosa_arena arena; // names and strings
     char *path;
-    mosa_mapping *mappings;
+    mosa_file_map *mappings;
     size_t n_mappings;
     st_header header;
     const mosa_tensor_view **by_name; // sorted
@@ -59,10 +59,10 @@ static mosa_status add_bytes(mosa_safetensors *st, const void *data, size_t len,
 }
 
 static mosa_status add_file(mosa_safetensors *st, const char *path, mosa_error *err) {
-    mosa_mapping *mapping = &st->mappings[st->n_mappings];
-    MOSA_TRY(mosa_mapping_open(path, mapping, err));
+    mosa_file_map *mapping = &st->mappings[st->n_mappings];
+    MOSA_TRY(mosa_file_map_open(path, mapping, err));
     st->n_mappings++;
-    return add_bytes(st, mapping->base, mapping->len, path, err);
+    return add_bytes(st, mapping->data, mapping->size, path, err);
 }
 
 // A shard's name comes from a file that somebody else wrote: it may not leave the folder of the index.
@@ -115,9 +115,9 @@ static mosa_status check_weight_map(const mosa_safetensors *st, json_t *map, con
         const char *name = json_string_value(value);
         const char **shard = bsearch(&name, shards, count, sizeof *shards, compare_strings);
         const mosa_tensor_view *view = mosa_safetensors_tensor_find(st, key);
-        const mosa_mapping *mapping = shard ? &st->mappings[shard - (const char **)shards] : NULL;
-        const char *base = mapping ? mapping->base : NULL;
-        if (!view || !base || (const char *)view->data < base || (const char *)view->data > base + mapping->len)
+        const mosa_file_map *mapping = shard ? &st->mappings[shard - (const char **)shards] : NULL;
+        const char *base = mapping ? (const char *)mapping->data : NULL;
+        if (!view || !base || (const char *)view->data < base || (const char *)view->data > base + mapping->size)
             return mosa_fail(err, MOSA_ECORRUPT, "%s: tensor '%.150s' is not in shard '%.100s'", st->path, key, name);
     }
     return MOSA_OK;
@@ -145,24 +145,16 @@ fail:
 }
 
 static mosa_status open_index(const char *path, mosa_safetensors **out, mosa_error *err) {
-    mosa_mapping mapping;
-    json_error_t why;
+    static const mosa_json_limits limits = {INDEX_BYTES_MAX, MOSA_JSON_DEPTH_MAX};
+    MOSA_AUTO_JSON json_t *root = NULL;
     const char **names = NULL;
     size_t count = 0;
-    MOSA_TRY(mosa_mapping_open(path, &mapping, err));
-    if (mapping.len > INDEX_BYTES_MAX) {
-        mosa_mapping_close(&mapping);
-        return mosa_fail(err, MOSA_ELIMIT, "%s: %zu bytes, at most %d are allowed", path, mapping.len, INDEX_BYTES_MAX);
-    }
-    json_t *root = json_loadb(mapping.base, mapping.len, JSON_REJECT_DUPLICATES, &why);
-    mosa_mapping_close(&mapping);
-    if (!root) return mosa_fail(err, MOSA_ECORRUPT, "%s: line %d: %s", path, why.line, why.text);
+    MOSA_TRY(mosa_json_load(path, &limits, &root, err));
     json_t *map = json_object_get(root, "weight_map");
     mosa_status status = json_is_object(map) ? list_shards(path, map, &names, &count, err)
                                              : mosa_fail(err, MOSA_ECORRUPT, "%s: has no weight_map object", path);
     if (status == MOSA_OK) status = open_shards(path, map, names, count, out, err);
     free(names);
-    json_decref(root);
     return status;
 }
 
@@ -219,7 +211,7 @@ mosa_status mosa_safetensors_parse(const void *data, size_t len, const char *nam
 
 void mosa_safetensors_close(mosa_safetensors *st) {
     if (!st) return;
-    for (size_t i = 0; i < st->n_mappings; i++) mosa_mapping_close(&st->mappings[i]);
+    for (size_t i = 0; i < st->n_mappings; i++) mosa_file_map_close(&st->mappings[i]);
     free(st->mappings);
     free(st->path);
     st_header_finish(&st->header);

@@ -1,7 +1,7 @@
 // safetensors writer: plan the shards, then stream one after the other.
 #include "codec/safetensors_writer.h"
 
-#include "codec/out_file.h"
+#include "base/out_file.h"
 
 #include <stdio.h>
 #include <stdlib.h>

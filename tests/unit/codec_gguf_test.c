@@ -65,7 +65,7 @@ static void preambles_that_lie_are_refused(void **state) {
     (void)state;
     mosa_buf b;
     mosa_buf_init(&b, 0);
-    refused(&b, MOSA_ECORRUPT, "not a GGUF file");
+    refused(&b, MOSA_ECORRUPT, "the file is empty");
     mosa_buf_append(&b, "GGML", 4);
     refused(&b, MOSA_ECORRUPT, "not a GGUF file");
     mosa_buf_append(&b, "GGUF\3", 5);

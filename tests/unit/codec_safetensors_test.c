@@ -227,7 +227,7 @@ static void an_index_cannot_leave_its_folder_or_promise_what_is_not_there(void *
     open_index("{\"weight_map\":{\"layer.0\":7}}", MOSA_ECORRUPT, "(not a string)");
     open_index("{\"weight_map\":{}}", MOSA_ECORRUPT, "0 shards");
     open_index("{\"weight_map\":[]}", MOSA_ECORRUPT, "no weight_map");
-    open_index("{\"weight_map\":", MOSA_ECORRUPT, "model.safetensors.index.json: line 1");
+    open_index("{\"weight_map\":", MOSA_EINVALID, "model.safetensors.index.json: JSON line 1");
     open_index("{\"weight_map\":{\"layer.0\":\"absent.safetensors\"}}", MOSA_ENOTFOUND, "absent.safetensors");
     open_index("{\"weight_map\":{\"layer.9\":\"model.safetensors\"}}", MOSA_ECORRUPT,
                "tensor 'layer.9' is not in shard 'model.safetensors'");

@@ -1,5 +1,5 @@
 // Buffered output under a temporary name; commit makes it durable, then visible.
-#include "codec/out_file.h"
+#include "base/out_file.h"
 
 #include <errno.h>
 #include <fcntl.h>

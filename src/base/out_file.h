@@ -1,8 +1,8 @@
 // A file that appears whole or not at all: written under a temporary name, fsynced, renamed into place.
 //
 // Errors of the operating system name the final path. Thread: one at a time.
-#ifndef MOSA_CODEC_OUT_FILE_H
-#define MOSA_CODEC_OUT_FILE_H
+#ifndef MOSA_BASE_OUT_FILE_H
+#define MOSA_BASE_OUT_FILE_H
 
 #include "base/status.h"
 
