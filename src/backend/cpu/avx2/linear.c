@@ -10,7 +10,8 @@
 #include <assert.h>
 #include <string.h>
 
-enum { ROW_BLOCK = 128, UNPACKED_MAX = 32 * 1024 };
+// From LARGE_BLOCK rows on, longer chunks pay: sums are moved in and out of scratch less often.
+enum { ROW_BLOCK = 128, LARGE_BLOCK = 32, UNPACKED_MAX = 16 * 1024 };
 
 // This thread's scratch.
 typedef struct workspace {
@@ -47,34 +48,46 @@ static const linear_format *format_of(mosa_dtype dtype, int64_t k) {
     }
 }
 
-// Passes all tiles of the block over `records` records. Tiles are as even as can be: 5 rows are 3 + 2.
-static void run_tiles(const job *j, const linear_tile_fn *tiles, const uint8_t *w, int64_t first, int64_t records) {
-    int n_tiles = (j->rows + j->format->tile_rows - 1) / j->format->tile_rows;
-    for (int t = 0; t < n_tiles; t++) {
-        int begin = j->rows * t / n_tiles, rows = j->rows * (t + 1) / n_tiles - begin;
-        const uint8_t *act = j->act + begin * j->act_stride + first * j->format->act_bytes;
-        tiles[rows](w, act, j->act_stride, j->work->sums + begin * MOSA_PANEL_ROWS, records);
-    }
-}
+// `bytes` of the panel that come next, to be brought nearer while tiles are busy.
+typedef struct upcoming {
+    const uint8_t *at;
+    int64_t bytes;
+} upcoming;
 
 static void prefetch_range(const uint8_t *at, int64_t bytes) {
     for (int64_t i = 0; i < bytes; i += 64) _mm_prefetch((const char *)at + i, _MM_HINT_T0);
 }
 
+// Passes all tiles of the block over `records` records. Tiles are as even as can be: 5 rows are 3 + 2.
+static void run_tiles(const job *j, const linear_tile_fn *tiles, const uint8_t *w, int64_t first, int64_t records,
+                      upcoming next) {
+    int n_tiles = (j->rows + j->format->tile_rows - 1) / j->format->tile_rows;
+    int64_t slice = (next.bytes / n_tiles + 63) / 64 * 64;
+    for (int t = 0; t < n_tiles; t++) {
+        int begin = j->rows * t / n_tiles, rows = j->rows * (t + 1) / n_tiles - begin;
+        const uint8_t *act = j->act + begin * j->act_stride + first * j->format->act_bytes;
+        if (t * slice < next.bytes) prefetch_range(next.at + t * slice, slice);
+        tiles[rows](w, act, j->act_stride, j->work->sums + begin * MOSA_PANEL_ROWS, records);
+    }
+}
+
 static void run_panel(const job *j, const uint8_t *panel) {
     const linear_format *f = j->format;
+    bool direct = j->rows <= f->direct_rows;
+    int64_t chunk = direct ? f->direct_chunk : f->unpacked_chunk;
+    if (direct && j->rows <= f->tile_rows) chunk = j->records;
+    if (!direct && j->rows >= LARGE_BLOCK) chunk *= 2;
     memset(j->work->sums, 0, (size_t)j->rows * MOSA_PANEL_ROWS * sizeof(float));
-    int64_t chunk = j->rows <= f->tile_rows && j->rows <= f->direct_rows ? j->records : f->chunk;
     for (int64_t first = 0; first < j->records; first += chunk) {
         int64_t records = j->records - first < chunk ? j->records - first : chunk;
         const uint8_t *w = panel + first * f->record_bytes;
-        if (j->rows <= f->direct_rows) {
-            run_tiles(j, f->direct, w, first, records);
+        if (direct) { // these tiles fetch ahead themselves
+            run_tiles(j, f->direct, w, first, records, (upcoming){w, 0});
             continue;
         }
+        upcoming next = {w + records * f->record_bytes, chunk * f->record_bytes};
         f->unpack(w, j->work->unpacked, records);
-        prefetch_range(w + records * f->record_bytes, chunk * f->record_bytes);
-        run_tiles(j, f->unpacked, j->work->unpacked, first, records);
+        run_tiles(j, f->unpacked, j->work->unpacked, first, records, next);
     }
 }
 
@@ -98,7 +111,7 @@ void mosa_avx2_linear(const mosa_cpu_args *args, int thread, int n_threads) {
         mosa_ref_linear(args, thread, n_threads);
         return;
     }
-    assert(format->chunk * format->unpacked_bytes <= UNPACKED_MAX);
+    assert(2 * format->unpacked_chunk * format->unpacked_bytes <= UNPACKED_MAX);
     job j = {.format = format, .panels = weight->packed, .n = n, .records = k / format->record_k};
     j.panel_bytes = j.records * format->record_bytes;
     j.act_stride = args->in_stride[0];

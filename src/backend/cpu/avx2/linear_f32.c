@@ -52,22 +52,6 @@ TILES_1_TO_6(f32, MOSA_F32)
 TILES_1_TO_6(f16, MOSA_F16)
 TILES_1_TO_6(bf16, MOSA_BF16)
 
-INLINE void unpack(mosa_dtype dtype, const uint8_t *record, uint8_t *out, int64_t records) {
-    for (; records > 0; records--, record += 32, out += 64) {
-        two_floats weights = load_weights(dtype, record);
-        _mm256_storeu_ps((float *)out, weights.v[0]);
-        _mm256_storeu_ps((float *)out + 8, weights.v[1]);
-    }
-}
-
-static void f16_unpack(const uint8_t *record, uint8_t *out, int64_t records) {
-    unpack(MOSA_F16, record, out, records);
-}
-
-static void bf16_unpack(const uint8_t *record, uint8_t *out, int64_t records) {
-    unpack(MOSA_BF16, record, out, records);
-}
-
 const linear_format *mosa_avx2_linear_f32(mosa_dtype dtype) {
     static const linear_format f32 = {
         .record_k = 1,
@@ -75,7 +59,7 @@ const linear_format *mosa_avx2_linear_f32(mosa_dtype dtype) {
         .act_bytes = 4,
         .tile_rows = 6,
         .direct_rows = INT32_MAX,
-        .chunk = 192,
+        .direct_chunk = 256,
         .direct = TILE_TABLE_6(f32),
     };
     static const linear_format f16 = {
@@ -83,24 +67,18 @@ const linear_format *mosa_avx2_linear_f32(mosa_dtype dtype) {
         .record_bytes = 32,
         .act_bytes = 4,
         .tile_rows = 6,
-        .direct_rows = 6,
-        .unpacked_bytes = 64,
-        .chunk = 192,
-        .unpack = f16_unpack,
+        .direct_rows = INT32_MAX,
+        .direct_chunk = 384,
         .direct = TILE_TABLE_6(f16),
-        .unpacked = TILE_TABLE_6(f32),
     };
     static const linear_format bf16 = {
         .record_k = 1,
         .record_bytes = 32,
         .act_bytes = 4,
         .tile_rows = 6,
-        .direct_rows = 6,
-        .unpacked_bytes = 64,
-        .chunk = 192,
-        .unpack = bf16_unpack,
+        .direct_rows = INT32_MAX,
+        .direct_chunk = 384,
         .direct = TILE_TABLE_6(bf16),
-        .unpacked = TILE_TABLE_6(f32),
     };
     return dtype == MOSA_F32 ? &f32 : dtype == MOSA_F16 ? &f16 : dtype == MOSA_BF16 ? &bf16 : NULL;
 }

@@ -134,7 +134,8 @@ INLINE void unpack_32(const mosa_dtype dtype, const uint8_t *record, uint8_t *ou
         .tile_rows = 4,                                                                                                \
         .direct_rows = most_direct_rows,                                                                               \
         .unpacked_bytes = UNPACKED_BYTES,                                                                              \
-        .chunk = 8,                                                                                                    \
+        .direct_chunk = 16,                                                                                            \
+        .unpacked_chunk = 8,                                                                                           \
         .unpack = name##_unpack,                                                                                       \
         .direct = TILE_TABLE_4(name##_direct),                                                                         \
         .unpacked = TILE_TABLE_4(name##_unpacked),                                                                     \

@@ -31,8 +31,9 @@ typedef struct linear_format {
     int act_bytes;      // of the activations of a record
     int tile_rows;      // most rows of one tile
     int direct_rows;    // up to so many rows tiles read the panel itself
-    int unpacked_bytes; // beyond, each record is unpacked to so many bytes in L1 first; 0: never
-    int chunk;          // records that a row block works through before it moves on
+    int direct_chunk;   // records that all tiles of a row block pass before the next ones
+    int unpacked_bytes; // beyond direct_rows, each record is unpacked to so many bytes in L1 first
+    int unpacked_chunk;
     void (*unpack)(const uint8_t *record, uint8_t *out, int64_t records);
     linear_tile_fn direct[TILE_ROWS_MAX + 1];   // by rows; NULL where direct_rows is 0
     linear_tile_fn unpacked[TILE_ROWS_MAX + 1]; // NULL where unpacked_bytes is 0
