@@ -94,6 +94,21 @@ static void nmt(mosa_slice text, mosa_buf *out) {
     }
 }
 
+// --- Forms ----------------------------------------------------------------------------------------------------------
+
+// Hugging Face's normalisation tables are those of Unicode 9: what came later neither moves nor composes there.
+static bool normalize_form(mosa_unicode_form form, mosa_slice text, mosa_buf *out) {
+    size_t start = 0;
+    unsigned len;
+    for (size_t at = 0; at < text.len; at += len) {
+        if (mosa_unicode_present_in_9(mosa_utf8_decode(text.data + at, &len))) continue;
+        if (!mosa_unicode_normalize(form, (mosa_slice){text.data + start, at - start}, out)) return false;
+        mosa_buf_append(out, text.data + at, len);
+        start = at + len;
+    }
+    return mosa_unicode_normalize(form, (mosa_slice){text.data + start, text.len - start}, out);
+}
+
 // --- Bert -----------------------------------------------------------------------------------------------------------
 
 static bool is_cjk(uint32_t c) {
@@ -133,7 +148,7 @@ static bool bert(const mosa_normalizer_spec *spec, mosa_slice text, mosa_buf *ou
     mosa_slice now = mosa_buf_slice(&cleaned);
     bool ok = !mosa_buf_failed(&cleaned);
     if (ok && spec->strip_accents) {
-        ok = mosa_unicode_normalize(MOSA_NFD, now, &decomposed);
+        ok = normalize_form(MOSA_NFD, now, &decomposed);
         remove_if(mosa_buf_slice(&decomposed), is_nonspacing_8, &bare);
         now = mosa_buf_slice(&bare);
         ok = ok && !mosa_buf_failed(&bare);
@@ -270,7 +285,7 @@ static mosa_status apply(mosa_encoder *encoder, const mosa_normalizer *step, mos
     switch (spec->kind) {
     case MOSA_NORM_FORM:
         if (is_ascii(*text)) return MOSA_OK;
-        ok = mosa_unicode_normalize(spec->form, *text, out);
+        ok = normalize_form(spec->form, *text, out);
         break;
     case MOSA_NORM_STRIP: *text = strip(*text, spec->left, spec->right); return MOSA_OK;
     case MOSA_NORM_LOWERCASE: lowercase(*text, out); break;

@@ -114,6 +114,7 @@ static mosa_status find_rules(mosa_tokenizer *t, const mosa_tokenizer_spec *spec
             t->first_rule = MOSA_FIRST_OWN_BYTES;
         }
         if (step->kind == MOSA_DEC_BPE) t->drop_last_space = true;
+        if (step->kind == MOSA_DEC_BYTE_FALLBACK) t->replace_each_byte = true;
         if (step->kind != MOSA_DEC_STRIP || !fused) continue;
         if (step->stop > 0 || !mosa_slice_eq(step->pattern, MOSA_SLICE(" "))) {
             return mosa_fail(err, MOSA_EUNSUPPORTED, "%s: decoder Strip after Fuse of anything but leading spaces",
@@ -138,6 +139,7 @@ mosa_status mosa_tokenizer_build_decoder(mosa_tokenizer *t, const mosa_tokenizer
         if (!t->text[i].data) continue;
         bool surface = spec->unk_surface.data && (mosa_token_id)i == spec->special.unk;
         if (surface) t->skipped[i] = 0;
+        t->unk_has_surface |= surface;
         mosa_slice text = surface ? spec->unk_surface : t->text[i];
         t->bytes[i] = decode_token(t, spec, text, false, buf);
         if (own) t->first_bytes[i] = decode_token(t, spec, text, true, buf);
@@ -160,7 +162,10 @@ void mosa_detokenizer_init(mosa_detokenizer *detokenizer, const mosa_tokenizer *
     if (tokenizer->first_rule == MOSA_FIRST_STRIP) detokenizer->strip_left = tokenizer->first_strip;
 }
 
-static void append_replacement(mosa_buf *out) { mosa_buf_append(out, "\xEF\xBF\xBD", 3); }
+// An ill-formed part of `bytes` bytes.
+static void append_replacement(const mosa_tokenizer *t, unsigned bytes, mosa_buf *out) {
+    for (unsigned i = 0; i < (t->replace_each_byte ? bytes : 1); i++) mosa_buf_append(out, "\xEF\xBF\xBD", 3);
+}
 
 // Writes what is decided among the held bytes.
 static void settle(mosa_detokenizer *d, mosa_buf *out) {
@@ -169,7 +174,7 @@ static void settle(mosa_detokenizer *d, mosa_buf *out) {
         mosa_utf8_kind kind = mosa_utf8_scan((const char *)d->held, d->held_len, &used);
         if (kind == MOSA_UTF8_PARTIAL) return;
         if (kind == MOSA_UTF8_CHAR) mosa_buf_append(out, d->held, used);
-        else append_replacement(out);
+        else append_replacement(d->tokenizer, used, out);
         memmove(d->held, d->held + used, d->held_len - used);
         d->held_len = (uint8_t)(d->held_len - used);
     }
@@ -192,7 +197,7 @@ static void emit(mosa_detokenizer *d, mosa_slice bytes, mosa_buf *out) {
             memcpy(d->held, bytes.data + at, d->held_len);
             return;
         }
-        append_replacement(out);
+        append_replacement(d->tokenizer, used, out);
         at += used;
     }
 }
@@ -203,6 +208,7 @@ void mosa_detokenizer_push(mosa_detokenizer *d, mosa_token_id id, mosa_buf *out)
     if (t->skipped[id] && !(d->flags & MOSA_DECODE_SPECIAL)) return;
     mosa_slice bytes = !d->started && t->first_bytes ? t->first_bytes[id] : t->bytes[id];
     d->started = true;
+    if (t->unk_has_surface && id == t->special.unk) d->strip_left = 0;
     while (d->strip_left && bytes.len) {
         if (bytes.data[0] != ' ') d->strip_left = 0;
         if (bytes.data[0] != ' ') break;
@@ -221,7 +227,7 @@ void mosa_detokenizer_push(mosa_detokenizer *d, mosa_token_id id, mosa_buf *out)
 }
 
 void mosa_detokenizer_flush(mosa_detokenizer *d, mosa_buf *out) {
-    if (d->held_len) append_replacement(out);
+    if (d->held_len) append_replacement(d->tokenizer, d->held_len, out);
     d->held_len = 0;
     d->held_space = false;
 }

@@ -32,6 +32,8 @@ struct mosa_tokenizer {
     size_t end_count, prefix_count, suffix_count;
     mosa_first_rule first_rule;
     uint32_t first_strip;
+    bool replace_each_byte; // byte tokens: one U+FFFD for each byte of an ill-formed part, as SentencePiece does
+    bool unk_has_surface;   // the unknown token is text of its own, whose space stays at the start
     bool drop_last_space; // the space of the last word's suffix is not text
 
     mosa_added_tokens added;

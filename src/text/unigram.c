@@ -7,6 +7,7 @@
 #include "text/unicode.h"
 
 static const double UNK_PENALTY = 10.0;
+static const double REBASE_BELOW = -100000.0; // sentencepiece's threshold: rounding decides ties, so it must be the same
 static const uint32_t NO_CELL = UINT32_MAX;
 
 typedef struct cell {
@@ -20,6 +21,7 @@ mosa_status mosa_unigram_build(mosa_unigram *unigram, mosa_arena *arena, const m
     *unigram = (mosa_unigram){.unk = spec->special.unk,
                               .byte_fallback = spec->byte_fallback,
                               .fuse_unk = spec->fuse_unk,
+                              .token_bytes_max = MOSA_UTF8_MAX,
                               .single = spec->sentencepiece};
     memcpy(unigram->bytes, bytes, sizeof unigram->bytes);
     unigram->scores = MOSA_ARENA_ARRAY(arena, double, spec->token_count);
@@ -36,11 +38,13 @@ mosa_status mosa_unigram_build(mosa_unigram *unigram, mosa_arena *arena, const m
                       (!spec->sentencepiece || token->type == MOSA_TOKEN_NORMAL);
         if (counts && token->score < low) low = token->score;
         if (counts && token->score > high) high = token->score;
+        if (text[i].len > unigram->token_bytes_max) unigram->token_bytes_max = text[i].len;
         if (text[i].data && text[i].len && !mosa_trie_add(&unigram->trie, text[i], (int32_t)i)) {
             return mosa_fail(err, MOSA_ENOMEM, "%s: out of memory for the vocabulary", spec->source);
         }
     }
     unigram->unk_score = (low == DBL_MAX ? 0 : low) - UNK_PENALTY;
+    if (unigram->single) unigram->unk_score = (double)(float)unigram->unk_score;
     unigram->score_max = high == -DBL_MAX ? 0 : high;
     return MOSA_OK;
 }
@@ -48,8 +52,18 @@ mosa_status mosa_unigram_build(mosa_unigram *unigram, mosa_arena *arena, const m
 void mosa_unigram_finish(mosa_unigram *unigram) { mosa_trie_finish(&unigram->trie); }
 
 static void relax(const mosa_unigram *unigram, cell *target, double score, uint32_t start, int32_t id) {
+    if (unigram->single) score = (double)(float)score;
     if (target->start != NO_CELL && !(score > target->score)) return;
-    *target = (cell){unigram->single ? (double)(float)score : score, start, id};
+    *target = (cell){score, start, id};
+}
+
+// Long texts would eat up a float's precision: the scores of all open paths move up by that of the one at `at`.
+static void rebase(const mosa_unigram *unigram, cell *cells, size_t at, size_t len) {
+    double base = cells[at].score;
+    size_t last = len - at > unigram->token_bytes_max ? at + unigram->token_bytes_max : len;
+    for (size_t i = at; i <= last; i++) {
+        if (cells[i].start != NO_CELL) cells[i].score = (double)(float)(cells[i].score - base);
+    }
 }
 
 static void fill(const mosa_unigram *unigram, cell *cells, mosa_slice text) {
@@ -59,6 +73,7 @@ static void fill(const mosa_unigram *unigram, cell *cells, mosa_slice text) {
     for (size_t at = 0; at < text.len; at += char_len) {
         char_len = mosa_utf8_len((unsigned char)text.data[at]);
         bool has_single = false;
+        if (unigram->single && cells[at].score < REBASE_BELOW) rebase(unigram, cells, at, text.len);
         uint32_t node = MOSA_TRIE_ROOT;
         for (size_t i = at; i < text.len; i++) {
             node = mosa_trie_step(&unigram->trie, node, (unsigned char)text.data[i]);
@@ -67,7 +82,8 @@ static void fill(const mosa_unigram *unigram, cell *cells, mosa_slice text) {
             if (id < 0) continue;
             size_t len = i + 1 - at;
             // A user-defined piece gets a bonus that makes it win over any other way to spell it.
-            double score = unigram->user_defined[id] ? (double)len * unigram->score_max - 0.1 : unigram->scores[id];
+            double score = unigram->scores[id];
+            if (unigram->user_defined[id]) score = (double)((float)len * (float)unigram->score_max) - 0.1;
             relax(unigram, &cells[i + 1], score + cells[at].score, (uint32_t)at, id);
             if (len == char_len) has_single = true;
         }

@@ -11,6 +11,7 @@ typedef struct mosa_unigram {
     double *scores;          // by id
     uint8_t *user_defined;   // by id; sentencepiece only
     double unk_score, score_max;
+    size_t token_bytes_max;  // of the longest token, at least one character
     int32_t unk;
     int32_t bytes[256];      // byte_fallback: tokens of bytes, -1 = none
     bool byte_fallback, fuse_unk;

@@ -9,6 +9,7 @@
 
 #include "text/scan.h"
 #include "text/tokenizer.h"
+#include "text/unicode.h"
 
 static bool read_exact(void *data, size_t len) { return fread(data, 1, len, stdin) == len; }
 
@@ -24,12 +25,12 @@ static mosa_scan_fn find_scan(const char *name) {
 }
 
 static void run_split(mosa_scan_fn scan, const char *text, size_t len) {
-    uint32_t *ends = malloc((len + 1) * sizeof *ends);
+    uint32_t *ends = malloc((2 * len + 2) * sizeof *ends);
     uint32_t count = 0;
     for (size_t at = 0; ends && at < len;) {
         size_t used = scan(text + at, text + len);
-        if (used == 0) { // a gap is marked by the end of its character, without a match
-            at++;
+        if (used == 0) { // a gap: the scanner looks at every character
+            at += mosa_utf8_len((unsigned char)text[at]);
             continue;
         }
         ends[count++] = (uint32_t)at;
