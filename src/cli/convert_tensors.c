@@ -1,8 +1,10 @@
 // Tensors of a conversion: choice of dtype, row order, and the streaming loop.
 //
-// Rows are decoded to f32, reordered and encoded a few at a time, so memory stays small whatever the model's size.
+// Rows are decoded to f32, reordered and encoded a few at a time, on all cores, so memory stays small whatever the
+// model's size.
 #include "cli/convert.h"
 
+#include "base/pool.h"
 #include "tensor/dtype.h"
 
 #include <math.h>
@@ -11,7 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { COPY_BYTES = 1 << 20, PROGRESS_COLUMNS = 40, PROGRESS_INTERVAL_MS = 100 };
+enum { COPY_BYTES = 1 << 20, PROGRESS_COLUMNS = 40, PROGRESS_INTERVAL_MS = 100, BATCH_ROWS = 64 };
 
 static const float half_float_max = 65504.0f;
 
@@ -149,49 +151,96 @@ static mosa_status copy_bytes(convert_job *job, const mosa_tensor_view *view, pr
     return MOSA_OK;
 }
 
+// A run of rows that the threads decode, reorder and encode together. Each row is the work of one thread, so the
+// result does not depend on their number.
+typedef struct row_batch {
+    const convert_tensor *tensor;
+    bool to_gguf;
+    int64_t inner;              // elements of a row
+    size_t in_bytes, out_bytes; // of a row
+    int64_t first, count;       // rows of the output
+    float *scratch;             // (threads, inner)
+    unsigned char *encoded;     // (BATCH_ROWS, out_bytes)
+    _Atomic bool out_of_range;
+} row_batch;
+
 // Encoders divide by the largest magnitude: what is not finite, or beyond a half-float scale, has no quantised form.
-static mosa_status check_range(const convert_job *job, const convert_tensor *t, const float *row, int64_t n,
-                               mosa_error *err) {
-    if (!mosa_dtype_traits_of(t->dtype)->quantised) return MOSA_OK;
+static bool in_range(const float *row, int64_t n) {
     for (int64_t i = 0; i < n; i++)
-        if (!(fabsf(row[i]) <= half_float_max))
-            return mosa_fail(err, MOSA_EINVALID, "%s: tensor '%s': value %g cannot be stored as %s", job->in,
-                             t->view->name, (double)row[i], mosa_dtype_name(t->dtype));
+        if (!(fabsf(row[i]) <= half_float_max)) return false;
+    return true;
+}
+
+static void encode_rows(void *arg, int thread, int n_threads) {
+    row_batch *batch = arg;
+    const convert_tensor *t = batch->tensor;
+    const mosa_dtype_traits *from = mosa_dtype_traits_of(t->view->dtype), *to = mosa_dtype_traits_of(t->dtype);
+    float *row = batch->scratch + thread * batch->inner;
+    for (int64_t i = thread; i < batch->count; i += n_threads) {
+        int64_t at = batch->first + i;
+        int64_t source = t->head_width ? mosa_weight_rotary_row(at, t->head_width, batch->to_gguf) : at;
+        from->to_f32((const unsigned char *)t->view->data + (size_t)source * batch->in_bytes, row, batch->inner);
+        if (to->quantised && !in_range(row, batch->inner))
+            batch->out_of_range = true;
+        else
+            to->from_f32(row, batch->encoded + (size_t)i * batch->out_bytes, batch->inner);
+    }
+}
+
+// The shape of a tensor as rows. A vector with rotary rows is a matrix of rows of one element.
+static mosa_status plan_rows(const convert_job *job, const convert_tensor *t, row_batch *batch, int64_t *rows,
+                             mosa_error *err) {
+    const mosa_tensor_view *view = t->view;
+    bool scalar_rows = t->head_width && view->n_dims < 2;
+    *batch = (row_batch){.tensor = t, .to_gguf = job->to_gguf};
+    batch->inner = scalar_rows || view->n_dims == 0 ? 1 : view->dims[view->n_dims - 1];
+    *rows = batch->inner ? view->n_elements / batch->inner : 0;
+    if (!mosa_dtype_bytes(view->dtype, batch->inner, &batch->in_bytes) ||
+        !mosa_dtype_bytes(t->dtype, batch->inner, &batch->out_bytes))
+        return mosa_fail(err, MOSA_EINVALID, "%s: tensor '%s': rows of %lld do not fit %s", job->in, view->name,
+                         (long long)batch->inner, mosa_dtype_name(t->dtype));
     return MOSA_OK;
 }
 
-// Decodes, reorders and encodes row by row. A vector with rotary rows is a matrix of rows of one element.
-static mosa_status recode(convert_job *job, const convert_tensor *t, progress *p, mosa_error *err) {
-    const mosa_dtype_traits *from = mosa_dtype_traits_of(t->view->dtype), *to = mosa_dtype_traits_of(t->dtype);
-    bool vector = t->view->n_dims < 2 && !t->head_width;
-    int64_t inner = vector || t->view->n_dims >= 2 ? t->view->dims[t->view->n_dims ? t->view->n_dims - 1 : 0] : 1;
-    int64_t rows = inner ? t->view->n_elements / inner : 0;
-    size_t in_bytes, out_bytes;
-    if (!mosa_dtype_bytes(t->view->dtype, inner, &in_bytes) || !mosa_dtype_bytes(t->dtype, inner, &out_bytes))
-        return mosa_fail(err, MOSA_EINVALID, "%s: tensor '%s': rows of %lld do not fit %s", job->in, t->view->name,
-                         (long long)inner, to->name);
-    MOSA_AUTO_FREE float *row = malloc((size_t)inner * sizeof *row + 1);
-    MOSA_AUTO_FREE void *encoded = malloc(out_bytes + 1);
-    if (!row || !encoded) return mosa_fail(err, MOSA_ENOMEM, "out of memory for a row of %lld", (long long)inner);
-    for (int64_t i = 0; i < rows; i++) {
-        int64_t source = t->head_width ? mosa_weight_rotary_row(i, t->head_width, job->to_gguf) : i;
-        from->to_f32((const unsigned char *)t->view->data + (size_t)source * in_bytes, row, inner);
-        MOSA_TRY(check_range(job, t, row, inner, err));
-        to->from_f32(row, encoded, inner);
-        MOSA_TRY(sink_write(job, encoded, out_bytes, err));
-        show_progress(p, in_bytes);
+static mosa_status recode(convert_job *job, const convert_tensor *t, mosa_pool *pool, progress *p, mosa_error *err) {
+    row_batch batch;
+    int64_t rows;
+    MOSA_TRY(plan_rows(job, t, &batch, &rows, err));
+    MOSA_AUTO_FREE float *scratch = calloc((size_t)mosa_pool_threads(pool), (size_t)batch.inner * sizeof *scratch + 1);
+    MOSA_AUTO_FREE unsigned char *encoded = calloc(BATCH_ROWS, batch.out_bytes + 1);
+    if (!scratch || !encoded)
+        return mosa_fail(err, MOSA_ENOMEM, "out of memory for rows of %lld", (long long)batch.inner);
+    batch.scratch = scratch;
+    batch.encoded = encoded;
+    for (batch.first = 0; batch.first < rows; batch.first += batch.count) {
+        batch.count = rows - batch.first < BATCH_ROWS ? rows - batch.first : BATCH_ROWS;
+        mosa_pool_run(pool, encode_rows, &batch);
+        if (batch.out_of_range)
+            return mosa_fail(err, MOSA_EINVALID, "%s: tensor '%s': a value beyond %g cannot be stored as %s", job->in,
+                             t->view->name, (double)half_float_max, mosa_dtype_name(t->dtype));
+        MOSA_TRY(sink_write(job, encoded, (size_t)batch.count * batch.out_bytes, err));
+        show_progress(p, (uint64_t)batch.count * batch.in_bytes);
+    }
+    return MOSA_OK;
+}
+
+static mosa_status stream(convert_job *job, mosa_pool *pool, mosa_error *err) {
+    progress p = {.shown = isatty(STDERR_FILENO) == 1};
+    for (size_t i = 0; i < job->n_tensors; i++) p.total += job->tensors[i].view->bytes;
+    for (size_t i = 0; i < job->n_tensors; i++) {
+        const convert_tensor *t = &job->tensors[i];
+        bool same = t->dtype == t->view->dtype && !t->head_width;
+        MOSA_TRY(same ? copy_bytes(job, t->view, &p, err) : recode(job, t, pool, &p, err));
     }
     return MOSA_OK;
 }
 
 mosa_status convert_write(convert_job *job, mosa_error *err) {
-    progress p = {.shown = isatty(STDERR_FILENO) == 1};
-    for (size_t i = 0; i < job->n_tensors; i++) p.total += job->tensors[i].view->bytes;
+    mosa_pool *pool;
     MOSA_TRY(declare(job, err));
-    for (size_t i = 0; i < job->n_tensors; i++) {
-        const convert_tensor *t = &job->tensors[i];
-        bool same = t->dtype == t->view->dtype && !t->head_width;
-        MOSA_TRY(same ? copy_bytes(job, t->view, &p, err) : recode(job, t, &p, err));
-    }
+    MOSA_TRY(mosa_pool_create(0, &pool, err));
+    mosa_status status = stream(job, pool, err);
+    mosa_pool_destroy(pool);
+    if (status != MOSA_OK) return status;
     return job->gguf ? mosa_gguf_writer_commit(job->gguf, err) : mosa_safetensors_writer_commit(job->safetensors, err);
 }
