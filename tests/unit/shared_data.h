@@ -1,6 +1,6 @@
 // Where the shared test data lies: $MOSA_SHARED, or ../shared beside the source tree.
-#ifndef MOSA_TESTS_SHARED_DATA_H
-#define MOSA_TESTS_SHARED_DATA_H
+#ifndef MOSA_TESTS_UNIT_SHARED_DATA_H
+#define MOSA_TESTS_UNIT_SHARED_DATA_H
 
 #include <stdbool.h>
 #include <stdio.h>
