@@ -93,16 +93,18 @@ static mosa_status order_nodes(planner *p, mosa_error *err) {
     return MOSA_OK;
 }
 
-// Bytes per row, or of the whole value when it has no token rows; and the bytes to set aside.
+// Bytes per row, and the bytes to set aside. Dimension 0 counts rows, of the batch or not, unless it is the only one
+// and not MOSA_ROWS: a vector is one row.
 static mosa_status size_value(planner *p, mosa_value v, int64_t *bytes, mosa_error *err) {
     const mosa_value_info *value = &p->graph->values[v];
-    int64_t rows = value->shape.ndim > 0 && value->shape.dim[0] == MOSA_ROWS ? p->plan->max_rows : 1;
+    bool of_batch = value->shape.ndim > 0 && value->shape.dim[0] == MOSA_ROWS;
+    bool has_rows = of_batch || value->shape.ndim > 1;
+    int64_t rows = of_batch ? p->plan->max_rows : has_rows ? value->shape.dim[0] : 1;
     int64_t elements = 1, total;
     size_t row_bytes = 0;
     bool fits = true;
-    for (int i = 0; i < value->shape.ndim; i++)
-        if (value->shape.dim[i] != MOSA_ROWS)
-            fits = fits && !__builtin_mul_overflow(elements, value->shape.dim[i], &elements);
+    for (int i = has_rows; i < value->shape.ndim; i++)
+        fits = fits && !__builtin_mul_overflow(elements, value->shape.dim[i], &elements);
     fits = fits && mosa_dtype_bytes(value->dtype, elements, &row_bytes) && row_bytes < INT64_MAX / 2 &&
            !__builtin_mul_overflow((int64_t)row_bytes, rows, &total) && total < INT64_MAX / 4;
     if (!fits) return mosa_fail(err, MOSA_ELIMIT, "plan: value %d does not fit in memory", (int)v);

@@ -25,7 +25,7 @@ typedef struct mosa_plan {
     mosa_stage *stages;  // (n_stages)
     int n_stages;
     int64_t *offset;     // (graph->n_values) bytes into the arena; -1 for values that are not computed
-    int64_t *row_stride; // (graph->n_values) bytes per row (or whole bytes for values without rows)
+    int64_t *row_stride; // (graph->n_values) bytes per row of activations; a vector is one row
     int64_t arena_bytes;
     int64_t unshared_bytes; // what the values would take without reuse, for the report
 } mosa_plan;
