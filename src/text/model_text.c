@@ -187,7 +187,11 @@ static char *name_from_path(const char *path) {
 
 static mosa_status open_into(mosa_model_text *text, const char *model_path, const char *template_path, mosa_error *err) {
     struct stat info;
-    if (stat(model_path, &info) != 0) return mosa_fail(err, MOSA_ENOTFOUND, "%s: no such file or folder", model_path);
+    if (stat(model_path, &info) != 0) {
+        mosa_fail(err, MOSA_ENOTFOUND, "%s: no such file or folder", model_path);
+        mosa_hint(err, "give a .gguf file or a Hugging Face folder; `mosa pull hf:org/name` fetches one");
+        return MOSA_ENOTFOUND;
+    }
     MOSA_TRY(mosa_tokenizer_load(model_path, &text->tokenizer, err));
     size_t n_ends;
     const mosa_token_id *ends = mosa_tokenizer_end_ids(text->tokenizer, &n_ends);
