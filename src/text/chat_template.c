@@ -7,7 +7,7 @@
 
 struct mosa_chat_template {
     mosa_jinja_template *jinja;
-    char *source;          // NUL-terminated
+    char *source;           // NUL-terminated
     json_t *special_tokens; // object
     mosa_jinja_limits limits;
 };
@@ -18,10 +18,14 @@ enum { CONTINUE_TAG_BARE = sizeof continue_tag - 2 }; // without the blank, whic
 
 static const char *const reasoning_fields[] = {"reasoning_content", "thinking", "reasoning"};
 
-static void release_json(json_t **json) { json_decref(*json); }
+static void release_json(json_t **json) {
+    json_decref(*json);
+}
 #define OWNED_JSON MOSA_AUTO(release_json) json_t *
 
-static mosa_status no_memory(mosa_error *err) { return mosa_fail(err, MOSA_ENOMEM, "chat template: out of memory"); }
+static mosa_status no_memory(mosa_error *err) {
+    return mosa_fail(err, MOSA_ENOMEM, "chat template: out of memory");
+}
 
 mosa_status mosa_chat_template_create(const mosa_chat_template_source *source, mosa_chat_template **out,
                                       mosa_error *err) {
@@ -54,13 +58,15 @@ void mosa_chat_template_destroy(mosa_chat_template *tmpl) {
     free(tmpl);
 }
 
-bool mosa_chat_template_has_generation(const mosa_chat_template *tmpl) { return mosa_jinja_has_generation(tmpl->jinja); }
+bool mosa_chat_template_has_generation(const mosa_chat_template *tmpl) {
+    return mosa_jinja_has_generation(tmpl->jinja);
+}
 
 // Some templates build a special token from the role, '<|' + message.role + '|>'. These are the roles that APIs know;
 // a role outside of the list stays untrusted.
 static bool trusts_member(const char *key, mosa_slice text) {
-    static const char *const roles[] = {"system", "developer", "user", "assistant", "tool", "function", "ipython",
-                                        "observation", "environment", "model", "documents"};
+    static const char *const roles[] = {"system",  "developer",   "user",        "assistant", "tool",     "function",
+                                        "ipython", "observation", "environment", "model",     "documents"};
     if (strcmp(key, "role") != 0) return false;
     for (size_t i = 0; i < MOSA_COUNT(roles); i++)
         if (mosa_slice_eq(text, mosa_slice_of(roles[i]))) return true;
@@ -105,7 +111,9 @@ static mosa_status prepare_messages(json_t *messages, json_t **out, mosa_error *
     return MOSA_OK;
 }
 
-static json_t *with_tag(json_t *text) { return json_sprintf("%s%s", json_string_value(text), continue_tag); }
+static json_t *with_tag(json_t *text) {
+    return json_sprintf("%s%s", json_string_value(text), continue_tag);
+}
 
 // Tags the last text part of content given as an array; *text is what it said.
 static mosa_status tag_parts(json_t *message, const char *field, json_t *parts, json_t **text, mosa_error *err) {
@@ -146,8 +154,8 @@ static mosa_status tag_field(const mosa_chat_template *tmpl, json_t *message, co
 }
 
 // *said: the text that is continued, owned by the caller's messages.
-static mosa_status tag_final_message(const mosa_chat_template *tmpl, json_t *messages, const char *field,
-                                     json_t **said, mosa_error *err) {
+static mosa_status tag_final_message(const mosa_chat_template *tmpl, json_t *messages, const char *field, json_t **said,
+                                     mosa_error *err) {
     json_t *message = json_array_get(messages, json_array_size(messages) - 1), *value = json_object_get(message, field);
     if (!value)
         return mosa_fail(err, MOSA_EINVALID,
@@ -163,7 +171,9 @@ static mosa_status tag_final_message(const mosa_chat_template *tmpl, json_t *mes
     return MOSA_OK;
 }
 
-static bool is_blank(unsigned char c) { return c == ' ' || (c >= 9 && c <= 13) || (c >= 28 && c <= 31); }
+static bool is_blank(unsigned char c) {
+    return c == ' ' || (c >= 9 && c <= 13) || (c >= 28 && c <= 31);
+}
 
 static mosa_slice stripped(mosa_slice text) {
     while (text.len && is_blank((unsigned char)text.data[0])) text.data++, text.len--;
@@ -189,8 +199,9 @@ static mosa_status cut_at_tag(mosa_jinja_output *out, json_t *said, mosa_error *
         return mosa_fail(err, MOSA_EINVALID,
                          "continue_final_message is set but the final message does not appear in the rendered chat");
     bool kept = out->len - at > CONTINUE_TAG_BARE && out->text[at + CONTINUE_TAG_BARE] == ' ';
-    if (!kept) at -= at - (size_t)(stripped((mosa_slice){out->text, at}).data - out->text) -
-                     stripped((mosa_slice){out->text, at}).len;
+    if (!kept)
+        at -= at - (size_t)(stripped((mosa_slice){out->text, at}).data - out->text) -
+              stripped((mosa_slice){out->text, at}).len;
     cut_output(out, at);
     return MOSA_OK;
 }
@@ -234,15 +245,20 @@ mosa_status mosa_chat_template_render(const mosa_chat_template *tmpl, json_t *me
         return mosa_fail(err, MOSA_EINVALID, "continue_final_message and add_generation_prompt exclude each other");
     MOSA_TRY(prepare_messages(messages, &prepared, err));
     if (options->continue_final_message)
-        MOSA_TRY(tag_final_message(tmpl, prepared, options->continue_field ? options->continue_field : "content",
-                                   &said, err));
+        MOSA_TRY(tag_final_message(tmpl, prepared, options->continue_field ? options->continue_field : "content", &said,
+                                   err));
     MOSA_TRY(make_variables(prepared, options, &variables, err));
-    mosa_jinja_inputs inputs = {.variables = variables, .trusted = tmpl->special_tokens,
-                                .trusts_member = trusts_member, .now = options->now, .limits = tmpl->limits};
+    mosa_jinja_inputs inputs = {.variables = variables,
+                                .trusted = tmpl->special_tokens,
+                                .trusts_member = trusts_member,
+                                .now = options->now,
+                                .limits = tmpl->limits};
     mosa_jinja_output result;
     MOSA_TRY(mosa_jinja_render(tmpl->jinja, &inputs, &result, err));
     mosa_status status = said ? cut_at_tag(&result, said, err) : MOSA_OK;
-    if (status != MOSA_OK) mosa_jinja_output_finish(&result);
-    else *out = result;
+    if (status != MOSA_OK)
+        mosa_jinja_output_finish(&result);
+    else
+        *out = result;
     return status;
 }

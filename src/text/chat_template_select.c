@@ -8,7 +8,8 @@ mosa_slice mosa_chat_template_chatml(void) {
         "{%- if tools %}\n"
         "{{- '<|im_start|>system\\n' }}\n"
         "{%- if messages[0].role == 'system' %}{{- messages[0].content + '\\n\\n' }}{%- endif %}\n"
-        "{{- '# Tools\\n\\nYou may call one or more functions. Their signatures are within <tools></tools>:\\n<tools>' }}\n"
+        "{{- '# Tools\\n\\nYou may call one or more functions. Their signatures are within <tools></tools>:\\n<tools>' "
+        "}}\n"
         "{%- for tool in tools %}{{- '\\n' + (tool | tojson) }}{%- endfor %}\n"
         "{{- '\\n</tools>\\n\\nFor each call return a JSON object within <tool_call></tool_call>:\\n<tool_call>\\n"
         "{\"name\": <function-name>, \"arguments\": <args-json-object>}\\n</tool_call><|im_end|>\\n' }}\n"
@@ -55,10 +56,12 @@ mosa_status mosa_chat_template_select(const json_t *value, const char *wanted, b
         if (!wanted && has_tools) found = find_named(value, "tool_use");
         if (!found) found = find_named(value, wanted ? wanted : "default");
         if (!found)
-            return mosa_fail(err, MOSA_ENOTFOUND, "chat_template: no template is named \"%s\"", wanted ? wanted : "default");
+            return mosa_fail(err, MOSA_ENOTFOUND, "chat_template: no template is named \"%s\"",
+                             wanted ? wanted : "default");
     }
     if (!json_is_string(found))
-        return mosa_fail(err, MOSA_ECORRUPT, "chat_template: a template must be a string, or a list of {name, template}");
+        return mosa_fail(err, MOSA_ECORRUPT,
+                         "chat_template: a template must be a string, or a list of {name, template}");
     *out = (mosa_slice){json_string_value(found), json_string_length(found)};
     return MOSA_OK;
 }
@@ -73,7 +76,9 @@ bool mosa_chat_template_add_gguf(json_t *templates, const char *key, mosa_slice 
 
 // --- capabilities ---
 
-static void release_json(json_t **json) { json_decref(*json); }
+static void release_json(json_t **json) {
+    json_decref(*json);
+}
 #define OWNED_JSON MOSA_AUTO(release_json) json_t *
 
 // Renders `messages` (JSON text) and says whether `marker` appears; false when the template refuses.
@@ -105,17 +110,18 @@ static bool differs(const mosa_chat_template *tmpl, const mosa_chat_options *a, 
 static bool toggles_thinking(const mosa_chat_template *tmpl) {
     OWNED_JSON on = json_pack("{s:b}", "enable_thinking", 1);
     OWNED_JSON off = json_pack("{s:b}", "enable_thinking", 0);
-    mosa_chat_options a = {.add_generation_prompt = true, .kwargs = on}, b = {.add_generation_prompt = true, .kwargs = off};
+    mosa_chat_options a = {.add_generation_prompt = true, .kwargs = on},
+                      b = {.add_generation_prompt = true, .kwargs = off};
     return differs(tmpl, &a, &b);
 }
 
 #define PROBE_USER "{\"role\": \"user\", \"content\": \"USER\"}"
 #define PROBE_TOOL                                                                                                     \
-    "[{\"type\": \"function\", \"function\": {\"name\": \"probe_tool\", \"description\": \"d\", \"parameters\": "        \
-    "{\"type\": \"object\", \"properties\": {\"x\": {\"type\": \"string\", \"description\": \"d\"}}, \"required\": "     \
+    "[{\"type\": \"function\", \"function\": {\"name\": \"probe_tool\", \"description\": \"d\", \"parameters\": "      \
+    "{\"type\": \"object\", \"properties\": {\"x\": {\"type\": \"string\", \"description\": \"d\"}}, \"required\": "   \
     "[\"x\"]}}}]"
 #define PROBE_CALL(id, arguments)                                                                                      \
-    "{\"role\": \"assistant\", \"content\": \"\", \"tool_calls\": [{\"id\": \"" id "\", \"type\": \"function\", "       \
+    "{\"role\": \"assistant\", \"content\": \"\", \"tool_calls\": [{\"id\": \"" id "\", \"type\": \"function\", "      \
     "\"function\": {\"name\": \"probe_call\", \"arguments\": " arguments "}}]}"
 #define PROBE_RESULT                                                                                                   \
     "{\"role\": \"tool\", \"tool_call_id\": \"abcdefghi\", \"name\": \"probe_call\", \"content\": \"PROBE_RESULT\"}"
@@ -130,17 +136,16 @@ static bool shows_call(const mosa_chat_template *tmpl, const char *marker) {
 mosa_chat_capabilities mosa_chat_template_probe(const mosa_chat_template *tmpl) {
     mosa_chat_options bare = {0}, prompt = {.add_generation_prompt = true};
     return (mosa_chat_capabilities){
-        .system_role = shows(tmpl, "[{\"role\": \"system\", \"content\": \"PROBE_SYSTEM\"}," PROBE_USER "]", NULL,
-                             "PROBE_SYSTEM"),
+        .system_role =
+            shows(tmpl, "[{\"role\": \"system\", \"content\": \"PROBE_SYSTEM\"}," PROBE_USER "]", NULL, "PROBE_SYSTEM"),
         .tools = shows(tmpl, "[" PROBE_USER "]", PROBE_TOOL, "probe_tool"),
         .tool_calls = shows_call(tmpl, "probe_call"),
         .tool_results = shows_call(tmpl, "PROBE_RESULT"),
-        .content_parts = shows(tmpl,
-                               "[{\"role\": \"user\", \"content\": [{\"type\": \"text\", \"text\": \"PROBE_PART\"}]}]",
-                               NULL, "PROBE_PART") &&
-                         !shows(tmpl,
-                                "[{\"role\": \"user\", \"content\": [{\"type\": \"text\", \"text\": \"PROBE_PART\"}]}]",
-                                NULL, "'type'"),
+        .content_parts =
+            shows(tmpl, "[{\"role\": \"user\", \"content\": [{\"type\": \"text\", \"text\": \"PROBE_PART\"}]}]", NULL,
+                  "PROBE_PART") &&
+            !shows(tmpl, "[{\"role\": \"user\", \"content\": [{\"type\": \"text\", \"text\": \"PROBE_PART\"}]}]", NULL,
+                   "'type'"),
         .reasoning_content = shows(tmpl,
                                    "[" PROBE_USER ",{\"role\": \"assistant\", \"content\": \"A\", "
                                    "\"reasoning_content\": \"PROBE_THOUGHT\"}]",

@@ -4,8 +4,7 @@
 
 #include <string.h>
 
-bool jinja_undefined_value(jinja_rt *rt, const char *hint, jinja_value owner, const jinja_str *name,
-                           jinja_value *out) {
+bool jinja_undefined_value(jinja_rt *rt, const char *hint, jinja_value owner, const jinja_str *name, jinja_value *out) {
     jinja_undefined *why = JINJA_NEW(rt, jinja_undefined);
     if (!why) return false;
     const char *type = owner.type == JINJA_MISSING ? NULL : owner.type == JINJA_NONE ? "None" : jinja_type_name(owner);
@@ -21,7 +20,8 @@ bool jinja_fail_undefined(jinja_rt *rt, jinja_value v) {
     const char *name = why->name ? why->name->data : "";
     if (!why->owner) return jinja_fail(rt, MOSA_EINVALID, "'%.*s' is undefined", len, name);
     bool none = strcmp(why->owner, "None") == 0;
-    return jinja_fail(rt, MOSA_EINVALID, "'%s%s' has no attribute '%.*s'", why->owner, none ? "" : " object", len, name);
+    return jinja_fail(rt, MOSA_EINVALID, "'%s%s' has no attribute '%.*s'", why->owner, none ? "" : " object", len,
+                      name);
 }
 
 static bool missing_attribute(jinja_rt *rt, jinja_value object, jinja_value key, jinja_value *out) {
@@ -45,12 +45,18 @@ static bool names_tuple(jinja_rt *rt, const jinja_signature *signature, jinja_va
 }
 
 static bool macro_attribute(jinja_rt *rt, const jinja_signature *signature, const jinja_str *name, jinja_value *out) {
-    if (jinja_str_is(name, "name")) *out = signature->name ? jinja_of_str(signature->name) : jinja_none();
-    else if (jinja_str_is(name, "arguments")) return names_tuple(rt, signature, out);
-    else if (jinja_str_is(name, "catch_kwargs")) *out = jinja_bool(signature->uses_kwargs);
-    else if (jinja_str_is(name, "catch_varargs")) *out = jinja_bool(signature->uses_varargs);
-    else if (jinja_str_is(name, "caller")) *out = jinja_bool(signature->uses_caller);
-    else if (jinja_str_is(name, "explicit_caller")) *out = jinja_bool(signature->explicit_caller);
+    if (jinja_str_is(name, "name"))
+        *out = signature->name ? jinja_of_str(signature->name) : jinja_none();
+    else if (jinja_str_is(name, "arguments"))
+        return names_tuple(rt, signature, out);
+    else if (jinja_str_is(name, "catch_kwargs"))
+        *out = jinja_bool(signature->uses_kwargs);
+    else if (jinja_str_is(name, "catch_varargs"))
+        *out = jinja_bool(signature->uses_varargs);
+    else if (jinja_str_is(name, "caller"))
+        *out = jinja_bool(signature->uses_caller);
+    else if (jinja_str_is(name, "explicit_caller"))
+        *out = jinja_bool(signature->explicit_caller);
     return true;
 }
 
@@ -58,20 +64,27 @@ static void number_attribute(jinja_value v, const jinja_str *name, jinja_value *
     bool real = jinja_str_is(name, "real"), integer = jinja_is_int(v);
     if (real || (integer && jinja_str_is(name, "numerator")))
         *out = integer ? jinja_tainted(jinja_int(jinja_as_int(v)), v.tainted) : v;
-    else if (jinja_str_is(name, "imag")) *out = integer ? jinja_int(0) : jinja_float(0);
-    else if (integer && jinja_str_is(name, "denominator")) *out = jinja_int(1);
+    else if (jinja_str_is(name, "imag"))
+        *out = integer ? jinja_int(0) : jinja_float(0);
+    else if (integer && jinja_str_is(name, "denominator"))
+        *out = jinja_int(1);
 }
 
 // Data attributes, i.e. those that are no methods; MISSING when there is none.
 static bool data_attribute(jinja_rt *rt, jinja_value object, const jinja_str *name, jinja_value *out) {
     *out = (jinja_value){.type = JINJA_MISSING};
     switch ((jinja_type)object.type) {
-    case JINJA_NAMESPACE: return jinja_dict_get_str(rt, object.as.dict, name, out);
-    case JINJA_LOOP: return jinja_loop_attribute(rt, object.as.loop, name, out);
-    case JINJA_MACRO: return macro_attribute(rt, object.as.macro->signature, name, out);
+    case JINJA_NAMESPACE:
+        return jinja_dict_get_str(rt, object.as.dict, name, out);
+    case JINJA_LOOP:
+        return jinja_loop_attribute(rt, object.as.loop, name, out);
+    case JINJA_MACRO:
+        return macro_attribute(rt, object.as.macro->signature, name, out);
     case JINJA_BOOL:
     case JINJA_INT:
-    case JINJA_FLOAT: number_attribute(object, name, out); return true;
+    case JINJA_FLOAT:
+        number_attribute(object, name, out);
+        return true;
     case JINJA_TUPLE:
         if (!object.as.list->group) return true;
         if (jinja_str_is(name, "grouper")) *out = object.as.list->items[0];
@@ -90,7 +103,8 @@ static bool data_attribute(jinja_rt *rt, jinja_value object, const jinja_str *na
         if (jinja_str_is(name, "sep")) *out = object.as.joiner->separator;
         if (jinja_str_is(name, "used")) *out = jinja_bool(object.as.joiner->used);
         return true;
-    default: return true;
+    default:
+        return true;
     }
 }
 
@@ -103,8 +117,7 @@ static bool attribute(jinja_rt *rt, jinja_value object, const jinja_str *name, j
     if (forbidden) {
         const char *hint = mosa_arena_printf(&rt->arena, "access to attribute '%.*s' of '%s' object is unsafe.",
                                              (int)name->len, name->data, jinja_type_name(object));
-        return hint ? jinja_undefined_value(rt, hint, object, name, out)
-                    : jinja_fail(rt, MOSA_ELIMIT, "out of memory");
+        return hint ? jinja_undefined_value(rt, hint, object, name, out) : jinja_fail(rt, MOSA_ELIMIT, "out of memory");
     }
     return method ? bind_method(rt, object, method, out) : true;
 }
@@ -112,8 +125,7 @@ static bool attribute(jinja_rt *rt, jinja_value object, const jinja_str *name, j
 bool jinja_getattr(jinja_rt *rt, jinja_value object, const jinja_str *name, jinja_value *out) {
     if (object.type == JINJA_UNDEFINED) return jinja_fail_undefined(rt, object);
     if (!attribute(rt, object, name, out)) return false;
-    if (out->type == JINJA_MISSING && object.type == JINJA_DICT &&
-        !jinja_dict_get_str(rt, object.as.dict, name, out))
+    if (out->type == JINJA_MISSING && object.type == JINJA_DICT && !jinja_dict_get_str(rt, object.as.dict, name, out))
         return false;
     return out->type != JINJA_MISSING || jinja_undefined_value(rt, NULL, object, name, out);
 }
@@ -185,8 +197,10 @@ static bool slice_str(jinja_rt *rt, jinja_value object, int64_t start, int64_t s
     const jinja_str *s = object.as.str;
     if (step == 1) {
         size_t from = jinja_str_offset(s, (size_t)start), to = from;
-        if (jinja_str_chars(s) == s->len) to = from + count;
-        else for (size_t i = 0; i < count; i++) jinja_utf8_next(s->data, s->len, &to);
+        if (jinja_str_chars(s) == s->len)
+            to = from + count;
+        else
+            for (size_t i = 0; i < count; i++) jinja_utf8_next(s->data, s->len, &to);
         if (!jinja_charge(rt, s->len / 64) || !jinja_substr_value(rt, s, from, count ? to : from, out)) return false;
         out->markup = object.markup;
         return true;

@@ -8,7 +8,9 @@ static const char *operator_text(jinja_operator op) {
     return op <= OP_POW ? text[op] : "?";
 }
 
-static bool overflow(jinja_rt *rt) { return jinja_fail(rt, MOSA_EUNSUPPORTED, "integer does not fit in 64 bits"); }
+static bool overflow(jinja_rt *rt) {
+    return jinja_fail(rt, MOSA_EUNSUPPORTED, "integer does not fit in 64 bits");
+}
 
 static bool int_pow(jinja_rt *rt, int64_t base, int64_t exponent, jinja_value *out) {
     if (exponent < 0) {
@@ -60,8 +62,10 @@ static bool int_binary(jinja_rt *rt, jinja_operator op, int64_t a, int64_t b, ji
     case OP_MUL:
         if (__builtin_mul_overflow(a, b, &result)) return overflow(rt);
         break;
-    case OP_POW: return int_pow(rt, a, b, out);
-    default: return int_divide(rt, op, a, b, out);
+    case OP_POW:
+        return int_pow(rt, a, b, out);
+    default:
+        return int_divide(rt, op, a, b, out);
     }
     *out = jinja_int(result);
     return true;
@@ -95,15 +99,31 @@ static bool float_pow(jinja_rt *rt, double a, double b, jinja_value *out) {
 
 static bool float_binary(jinja_rt *rt, jinja_operator op, double a, double b, jinja_value *out) {
     if (b == 0 && (op == OP_DIV || op == OP_FLOORDIV || op == OP_MOD))
-        return jinja_fail(rt, MOSA_EINVALID, op == OP_DIV ? "float division by zero" : op == OP_MOD ? "float modulo" : "float floor division by zero");
+        return jinja_fail(rt, MOSA_EINVALID,
+                          op == OP_DIV   ? "float division by zero"
+                          : op == OP_MOD ? "float modulo"
+                                         : "float floor division by zero");
     switch (op) {
-    case OP_ADD: *out = jinja_float(a + b); return true;
-    case OP_SUB: *out = jinja_float(a - b); return true;
-    case OP_MUL: *out = jinja_float(a * b); return true;
-    case OP_DIV: *out = jinja_float(a / b); return true;
-    case OP_MOD: *out = jinja_float(float_mod(a, b)); return true;
-    case OP_FLOORDIV: *out = jinja_float(float_floordiv(a, b)); return true;
-    default: return float_pow(rt, a, b, out);
+    case OP_ADD:
+        *out = jinja_float(a + b);
+        return true;
+    case OP_SUB:
+        *out = jinja_float(a - b);
+        return true;
+    case OP_MUL:
+        *out = jinja_float(a * b);
+        return true;
+    case OP_DIV:
+        *out = jinja_float(a / b);
+        return true;
+    case OP_MOD:
+        *out = jinja_float(float_mod(a, b));
+        return true;
+    case OP_FLOORDIV:
+        *out = jinja_float(float_floordiv(a, b));
+        return true;
+    default:
+        return float_pow(rt, a, b, out);
     }
 }
 
@@ -148,7 +168,9 @@ static bool repeat(jinja_rt *rt, jinja_value v, int64_t times, jinja_value *out)
     return jinja_vec_list(rt, &items, (jinja_type)v.type, out);
 }
 
-static bool is_repeatable(jinja_value v) { return v.type == JINJA_STR || jinja_is_sequence(v); }
+static bool is_repeatable(jinja_value v) {
+    return v.type == JINJA_STR || jinja_is_sequence(v);
+}
 
 static bool unsupported(jinja_rt *rt, jinja_operator op, jinja_value a, jinja_value b) {
     if (a.type == JINJA_UNDEFINED) return jinja_fail_undefined(rt, a);
@@ -178,7 +200,8 @@ bool jinja_binary(jinja_rt *rt, jinja_operator op, jinja_value a, jinja_value b,
 bool jinja_negate(jinja_rt *rt, jinja_value v, bool minus, jinja_value *out) {
     if (v.type == JINJA_UNDEFINED) return jinja_fail_undefined(rt, v);
     if (!jinja_is_number(v))
-        return jinja_fail(rt, MOSA_EINVALID, "bad operand type for unary %c: '%s'", minus ? '-' : '+', jinja_type_name(v));
+        return jinja_fail(rt, MOSA_EINVALID, "bad operand type for unary %c: '%s'", minus ? '-' : '+',
+                          jinja_type_name(v));
     if (v.type == JINJA_FLOAT) {
         *out = jinja_float(minus ? -v.as.real : v.as.real);
     } else {

@@ -22,9 +22,13 @@ typedef struct spec {
     int64_t width, precision; // -1 = not given
 } spec;
 
-static bool fail(jinja_rt *rt, const char *message) { return jinja_fail(rt, MOSA_EINVALID, "%s", message); }
+static bool fail(jinja_rt *rt, const char *message) {
+    return jinja_fail(rt, MOSA_EINVALID, "%s", message);
+}
 
-static bool is_align(char c) { return c == '<' || c == '>' || c == '=' || c == '^'; }
+static bool is_align(char c) {
+    return c == '<' || c == '>' || c == '=' || c == '^';
+}
 
 static bool read_digits(jinja_rt *rt, const jinja_str *s, size_t *at, int64_t *out) {
     size_t begin = *at;
@@ -70,8 +74,10 @@ static bool put_padded(jinja_builder *b, const spec *sp, char align, const jinja
     jinja_put_part(b, body, 0, head);
     for (int64_t i = 0; i < pad && !b->failed; i++) {
         if (i == before) jinja_put_part(b, body, head, body->len);
-        if (sp->fill) jinja_put_str(b, sp->fill);
-        else jinja_put_text(b, sp->zero ? "0" : " ");
+        if (sp->fill)
+            jinja_put_str(b, sp->fill);
+        else
+            jinja_put_text(b, sp->zero ? "0" : " ");
     }
     if (pad <= before) jinja_put_part(b, body, head, body->len);
     return !b->failed;
@@ -82,7 +88,8 @@ static bool format_str(jinja_builder *b, const spec *sp, const jinja_str *s) {
     if (sp->sign || sp->alternate || sp->grouping || sp->align == '=')
         return fail(b->rt, "sign, '#', ',' or '=' not allowed in string format specifier");
     size_t chars = jinja_str_chars(s);
-    if (sp->precision >= 0 && (size_t)sp->precision < chars) s = jinja_substr(b->rt, s, 0, jinja_str_offset(s, (size_t)sp->precision));
+    if (sp->precision >= 0 && (size_t)sp->precision < chars)
+        s = jinja_substr(b->rt, s, 0, jinja_str_offset(s, (size_t)sp->precision));
     return s && put_padded(b, sp, sp->align ? sp->align : '<', s, 0);
 }
 
@@ -130,12 +137,23 @@ static bool format_int(jinja_builder *b, const spec *sp, jinja_value v) {
     switch (sp->type) {
     case '\0':
     case 'd':
-    case 'n': snprintf(digits, sizeof digits, "%" PRIu64, magnitude); break;
-    case 'x': snprintf(digits, sizeof digits, "%" PRIx64, magnitude), prefix = "0x"; break;
-    case 'X': snprintf(digits, sizeof digits, "%" PRIX64, magnitude), prefix = "0X"; break;
-    case 'o': snprintf(digits, sizeof digits, "%" PRIo64, magnitude), prefix = "0o"; break;
-    case 'b': binary_digits(magnitude, digits), prefix = "0b"; break;
-    default: return fail(b->rt, "unknown format code for object of type 'int'");
+    case 'n':
+        snprintf(digits, sizeof digits, "%" PRIu64, magnitude);
+        break;
+    case 'x':
+        snprintf(digits, sizeof digits, "%" PRIx64, magnitude), prefix = "0x";
+        break;
+    case 'X':
+        snprintf(digits, sizeof digits, "%" PRIX64, magnitude), prefix = "0X";
+        break;
+    case 'o':
+        snprintf(digits, sizeof digits, "%" PRIo64, magnitude), prefix = "0o";
+        break;
+    case 'b':
+        binary_digits(magnitude, digits), prefix = "0b";
+        break;
+    default:
+        return fail(b->rt, "unknown format code for object of type 'int'");
     }
     bool decimal = *prefix == '\0';
     if (!decimal && sp->grouping == ',') return fail(b->rt, "cannot specify ',' with this type");
@@ -170,7 +188,8 @@ static bool format_value(jinja_builder *b, jinja_value v, const jinja_str *spec_
     if (spec_text->len == 0) return jinja_write_str(b, v);
     if (!parse_spec(b->rt, spec_text, &sp)) return false;
     if (v.type == JINJA_STR) return format_str(b, &sp, v.as.str);
-    if (v.type == JINJA_FLOAT || (jinja_is_int(v) && sp.type && strchr("eEfFgG%", sp.type))) return format_float(b, &sp, v);
+    if (v.type == JINJA_FLOAT || (jinja_is_int(v) && sp.type && strchr("eEfFgG%", sp.type)))
+        return format_float(b, &sp, v);
     if (v.type == JINJA_INT || (v.type == JINJA_BOOL && sp.type)) return format_int(b, &sp, v);
     if (v.type == JINJA_BOOL) {
         v = jinja_tainted(jinja_int(v.as.boolean), v.tainted);
@@ -213,7 +232,9 @@ static bool field_value(brace_formatter *f, const jinja_str *name, jinja_value *
     while (end < name->len) {
         bool attribute = name->data[end] == '.';
         size_t begin = ++end;
-        while (end < name->len && (attribute ? name->data[end] != '.' && name->data[end] != '[' : name->data[end] != ']')) end++;
+        while (end < name->len &&
+               (attribute ? name->data[end] != '.' && name->data[end] != '[' : name->data[end] != ']'))
+            end++;
         if (begin == end) return fail(f->rt, "empty attribute in format string");
         if (!attribute && end >= name->len) return fail(f->rt, "missing ']' in format string");
         part = jinja_substr(f->rt, name, begin, end);

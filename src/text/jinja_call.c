@@ -116,8 +116,10 @@ static bool bind_macro(jinja_rt *rt, const jinja_macro *macro, const jinja_args 
     for (size_t i = 0; i < signature->n_parameters; i++) {
         const jinja_node *parameter = signature->parameters[i];
         jinja_value value = {.type = JINJA_MISSING};
-        if (i < args->n) value = args->pos[i];
-        else take_keyword(kw, args->n_kw, parameter->as.name.text, &value);
+        if (i < args->n)
+            value = args->pos[i];
+        else
+            take_keyword(kw, args->n_kw, parameter->as.name.text, &value);
         if (i >= args->n && jinja_str_is(parameter->as.name.text, "caller")) found_caller = true;
         if (!jinja_bind(rt, frame, parameter->as.name.slot, value)) return false;
     }
@@ -148,9 +150,9 @@ static bool bind_defaults(jinja_rt *rt, const jinja_signature *signature, jinja_
 }
 
 bool jinja_call_macro(jinja_rt *rt, const jinja_macro *macro, const jinja_args *args, jinja_value *out) {
-    jinja_frame *saved = rt->frame, *frame = jinja_push_frame(rt, macro->frame);
+    jinja_frame *saved = rt->frame, *frame = jinja_push_frame(rt, macro->frame, NULL);
     if (!frame || !jinja_enter(rt)) return false;
-    bool ok = bind_macro(rt, macro, args, frame);
+    bool ok = bind_macro(rt, macro, args, frame) && jinja_hide_names(rt, frame, &macro->signature->body.scope);
     rt->frame = frame;
     ok = ok && bind_defaults(rt, macro->signature, frame) &&
          jinja_capture(rt, &macro->signature->body, out) == FLOW_NEXT;
@@ -161,12 +163,16 @@ bool jinja_call_macro(jinja_rt *rt, const jinja_macro *macro, const jinja_args *
 
 bool jinja_call(jinja_rt *rt, jinja_value callee, const jinja_args *args, jinja_value *out) {
     switch ((jinja_type)callee.type) {
-    case JINJA_UNDEFINED: return jinja_fail_undefined(rt, callee);
-    case JINJA_FUNCTION: return jinja_call_builtin(rt, callee.as.function, jinja_none(), args, out);
+    case JINJA_UNDEFINED:
+        return jinja_fail_undefined(rt, callee);
+    case JINJA_FUNCTION:
+        return jinja_call_builtin(rt, callee.as.function, jinja_none(), args, out);
     case JINJA_METHOD:
         return jinja_call_builtin(rt, callee.as.method->builtin, callee.as.method->self, args, out);
-    case JINJA_MACRO: return jinja_call_macro(rt, callee.as.macro, args, out);
-    case JINJA_LOOP: return jinja_call_loop(rt, callee.as.loop, args, out);
+    case JINJA_MACRO:
+        return jinja_call_macro(rt, callee.as.macro, args, out);
+    case JINJA_LOOP:
+        return jinja_call_loop(rt, callee.as.loop, args, out);
     case JINJA_JOINER:
         if (args->n || args->n_kw) return jinja_fail(rt, MOSA_EINVALID, "a joiner takes no arguments");
         if (!callee.as.joiner->used) {
@@ -175,6 +181,7 @@ bool jinja_call(jinja_rt *rt, jinja_value callee, const jinja_args *args, jinja_
         }
         *out = callee.as.joiner->separator;
         return true;
-    default: return jinja_fail(rt, MOSA_EINVALID, "'%s' object is not callable", jinja_type_name(callee));
+    default:
+        return jinja_fail(rt, MOSA_EINVALID, "'%s' object is not callable", jinja_type_name(callee));
     }
 }

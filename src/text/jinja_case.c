@@ -73,9 +73,12 @@ bool jinja_swapcase(jinja_rt *rt, jinja_value self, jinja_value *out) {
     for (size_t at = 0; at < s->len && !b.failed;) {
         size_t next = at;
         uint32_t c = jinja_utf8_next(s->data, s->len, &next);
-        if (jinja_is_upper(c)) put_mapped(&b, s, at, next, c, JINJA_LOWER);
-        else if (jinja_is_lower(c)) put_mapped(&b, s, at, next, c, JINJA_UPPER);
-        else jinja_put_part(&b, s, at, next);
+        if (jinja_is_upper(c))
+            put_mapped(&b, s, at, next, c, JINJA_LOWER);
+        else if (jinja_is_lower(c))
+            put_mapped(&b, s, at, next, c, JINJA_UPPER);
+        else
+            jinja_put_part(&b, s, at, next);
         at = next;
     }
     return finish(&b, self, out);

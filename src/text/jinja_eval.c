@@ -175,13 +175,19 @@ static bool eval_node(jinja_rt *rt, const jinja_node *node, jinja_value *out) {
     jinja_value a, b;
     bool truth;
     switch (node->kind) {
-    case NODE_CONST: *out = node->as.constant; return true;
-    case NODE_NAME: return eval_name(rt, node, out);
+    case NODE_CONST:
+        *out = node->as.constant;
+        return true;
+    case NODE_NAME:
+        return eval_name(rt, node, out);
     case NODE_LIST:
-    case NODE_TUPLE: return eval_list(rt, node, out);
-    case NODE_DICT: return eval_dict(rt, node, out);
+    case NODE_TUPLE:
+        return eval_list(rt, node, out);
+    case NODE_DICT:
+        return eval_dict(rt, node, out);
     case NODE_AND:
-    case NODE_OR: return eval_logic(rt, node, out);
+    case NODE_OR:
+        return eval_logic(rt, node, out);
     case NODE_BINARY:
         return jinja_eval(rt, node->as.binary.left, &a) && jinja_eval(rt, node->as.binary.right, &b) &&
                jinja_binary(rt, node->as.binary.op, a, b, out);
@@ -190,20 +196,28 @@ static bool eval_node(jinja_rt *rt, const jinja_node *node, jinja_value *out) {
         *out = jinja_bool(!truth);
         return true;
     case NODE_NEGATE:
-    case NODE_PLUS: return jinja_eval(rt, node->as.operand, &a) && jinja_negate(rt, a, node->kind == NODE_NEGATE, out);
-    case NODE_COMPARE: return eval_compare(rt, node, out);
-    case NODE_CONCAT: return eval_concat(rt, node, out);
+    case NODE_PLUS:
+        return jinja_eval(rt, node->as.operand, &a) && jinja_negate(rt, a, node->kind == NODE_NEGATE, out);
+    case NODE_COMPARE:
+        return eval_compare(rt, node, out);
+    case NODE_CONCAT:
+        return eval_concat(rt, node, out);
     case NODE_GETATTR:
         return jinja_eval(rt, node->as.attribute.object, &a) && jinja_getattr(rt, a, node->as.attribute.name, out);
     case NODE_GETITEM:
         return jinja_eval(rt, node->as.item.object, &a) && jinja_eval(rt, node->as.item.key, &b) &&
                jinja_getitem(rt, a, b, out);
-    case NODE_SLICE: return eval_slice(rt, node, out);
-    case NODE_CALL: return eval_call(rt, node, out);
+    case NODE_SLICE:
+        return eval_slice(rt, node, out);
+    case NODE_CALL:
+        return eval_call(rt, node, out);
     case NODE_FILTER:
-    case NODE_TEST: return jinja_eval_filter(rt, node, jinja_none(), out);
-    case NODE_CONDITIONAL: return eval_conditional(rt, node, out);
-    default: return jinja_fail(rt, MOSA_EINTERNAL, "a statement where an expression belongs");
+    case NODE_TEST:
+        return jinja_eval_filter(rt, node, jinja_none(), out);
+    case NODE_CONDITIONAL:
+        return eval_conditional(rt, node, out);
+    default:
+        return jinja_fail(rt, MOSA_EINTERNAL, "a statement where an expression belongs");
     }
 }
 

@@ -6,10 +6,17 @@
 
 #include <string.h>
 
-jinja_frame *jinja_push_frame(jinja_rt *rt, jinja_frame *parent) {
+jinja_frame *jinja_push_frame(jinja_rt *rt, jinja_frame *parent, const jinja_scope *scope) {
     jinja_frame *frame = JINJA_NEW(rt, jinja_frame);
-    if (frame) frame->parent = parent;
-    return frame;
+    if (!frame) return NULL;
+    frame->parent = parent;
+    return !scope || jinja_hide_names(rt, frame, scope) ? frame : NULL;
+}
+
+bool jinja_hide_names(jinja_rt *rt, jinja_frame *frame, const jinja_scope *scope) {
+    for (size_t i = 0; i < scope->n; i++)
+        if (!jinja_bind(rt, frame, scope->hidden[i], (jinja_value){.type = JINJA_MISSING})) return false;
+    return true;
 }
 
 bool jinja_bind(jinja_rt *rt, jinja_frame *frame, unsigned slot, jinja_value value) {
@@ -37,7 +44,8 @@ static bool assign_namespace(jinja_rt *rt, const jinja_node *target, jinja_value
     if (object.type != JINJA_NAMESPACE)
         return jinja_fail(rt, MOSA_EINVALID, "cannot assign attribute on non-namespace object");
     if (name->len && name->data[0] == '_')
-        return jinja_fail(rt, MOSA_EINVALID, "chat templates cannot store underscore-prefixed attributes on a namespace");
+        return jinja_fail(rt, MOSA_EINVALID,
+                          "chat templates cannot store underscore-prefixed attributes on a namespace");
     return jinja_dict_set(rt, object.as.dict, jinja_of_str(name), value);
 }
 
@@ -69,7 +77,7 @@ bool jinja_assign(jinja_rt *rt, jinja_frame *frame, const jinja_node *target, ji
 // Runs the body in a new frame on top of the current one.
 static jinja_flow exec_scope(jinja_rt *rt, const jinja_nodes *body) {
     jinja_frame *saved = rt->frame;
-    rt->frame = jinja_push_frame(rt, saved);
+    rt->frame = jinja_push_frame(rt, saved, &body->scope);
     jinja_flow flow = rt->frame ? jinja_exec(rt, body) : FLOW_ERROR;
     rt->frame = saved;
     return flow;
@@ -87,7 +95,7 @@ jinja_flow jinja_capture(jinja_rt *rt, const jinja_nodes *body, jinja_value *out
 
 static jinja_flow capture_scope(jinja_rt *rt, const jinja_nodes *body, jinja_value *out) {
     jinja_frame *saved = rt->frame;
-    rt->frame = jinja_push_frame(rt, saved);
+    rt->frame = jinja_push_frame(rt, saved, &body->scope);
     jinja_flow flow = rt->frame ? jinja_capture(rt, body, out) : FLOW_ERROR;
     rt->frame = saved;
     return flow;
@@ -149,7 +157,7 @@ static jinja_flow exec_filter_block(jinja_rt *rt, const jinja_node *node) {
 }
 
 static jinja_flow exec_with(jinja_rt *rt, const jinja_node *node) {
-    jinja_frame *saved = rt->frame, *frame = jinja_push_frame(rt, saved);
+    jinja_frame *saved = rt->frame, *frame = jinja_push_frame(rt, saved, &node->as.with.body.scope);
     if (!frame) return FLOW_ERROR;
     for (size_t i = 0; i < node->as.with.targets.n; i++) {
         jinja_value value;
@@ -191,8 +199,7 @@ static bool new_macro(jinja_rt *rt, const jinja_signature *signature, jinja_valu
 
 static bool exec_macro(jinja_rt *rt, const jinja_node *node) {
     jinja_value macro;
-    return new_macro(rt, node->as.macro.signature, &macro) &&
-           jinja_bind(rt, rt->frame, node->as.macro.slot, macro);
+    return new_macro(rt, node->as.macro.signature, &macro) && jinja_bind(rt, rt->frame, node->as.macro.slot, macro);
 }
 
 static bool exec_call_block(jinja_rt *rt, const jinja_node *node) {
@@ -208,20 +215,39 @@ static bool exec_call_block(jinja_rt *rt, const jinja_node *node) {
 static jinja_flow exec_node(jinja_rt *rt, const jinja_node *node) {
     bool ok;
     switch (node->kind) {
-    case NODE_OUTPUT: ok = exec_output(rt, node); break;
-    case NODE_IF: return exec_if(rt, node);
-    case NODE_FOR: return jinja_exec_for(rt, node);
-    case NODE_SET: ok = exec_set(rt, node); break;
-    case NODE_SET_BLOCK: return exec_set_block(rt, node);
-    case NODE_MACRO: ok = exec_macro(rt, node); break;
-    case NODE_CALL_BLOCK: ok = exec_call_block(rt, node); break;
-    case NODE_FILTER_BLOCK: return exec_filter_block(rt, node);
-    case NODE_WITH: return exec_with(rt, node);
-    case NODE_BLOCK: return exec_block(rt, node);
-    case NODE_GENERATION: return exec_generation(rt, node);
-    case NODE_BREAK: return FLOW_BREAK;
-    case NODE_CONTINUE: return FLOW_CONTINUE;
-    default: ok = jinja_fail(rt, MOSA_EINTERNAL, "an expression where a statement belongs"); break;
+    case NODE_OUTPUT:
+        ok = exec_output(rt, node);
+        break;
+    case NODE_IF:
+        return exec_if(rt, node);
+    case NODE_FOR:
+        return jinja_exec_for(rt, node);
+    case NODE_SET:
+        ok = exec_set(rt, node);
+        break;
+    case NODE_SET_BLOCK:
+        return exec_set_block(rt, node);
+    case NODE_MACRO:
+        ok = exec_macro(rt, node);
+        break;
+    case NODE_CALL_BLOCK:
+        ok = exec_call_block(rt, node);
+        break;
+    case NODE_FILTER_BLOCK:
+        return exec_filter_block(rt, node);
+    case NODE_WITH:
+        return exec_with(rt, node);
+    case NODE_BLOCK:
+        return exec_block(rt, node);
+    case NODE_GENERATION:
+        return exec_generation(rt, node);
+    case NODE_BREAK:
+        return FLOW_BREAK;
+    case NODE_CONTINUE:
+        return FLOW_CONTINUE;
+    default:
+        ok = jinja_fail(rt, MOSA_EINTERNAL, "an expression where a statement belongs");
+        break;
     }
     return ok ? FLOW_NEXT : FLOW_ERROR;
 }

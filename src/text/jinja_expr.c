@@ -91,8 +91,8 @@ static bool parse_dict(parser *p, const jinja_node **out) {
         if (items.n && !parser_expect(p, TOKEN_COMMA)) return false;
         if (p->token->type == TOKEN_RBRACE) break;
         const jinja_node *key, *value;
-        if (!parse_expression(p, true, &key) || !parser_expect(p, TOKEN_COLON) ||
-            !parse_expression(p, true, &value) || !node_vec_push(p, &items, key) || !node_vec_push(p, &items, value))
+        if (!parse_expression(p, true, &key) || !parser_expect(p, TOKEN_COLON) || !parse_expression(p, true, &value) ||
+            !node_vec_push(p, &items, key) || !node_vec_push(p, &items, value))
             return false;
     }
     p->token++;
@@ -104,16 +104,22 @@ static bool parse_dict(parser *p, const jinja_node **out) {
 static bool parse_primary(parser *p, bool with_namespace, const jinja_node **out) {
     *out = NULL;
     switch (p->token->type) {
-    case TOKEN_NAME: return parse_word(p, with_namespace, out);
-    case TOKEN_STRING: return parse_strings(p, out);
+    case TOKEN_NAME:
+        return parse_word(p, with_namespace, out);
+    case TOKEN_STRING:
+        return parse_strings(p, out);
     case TOKEN_INTEGER:
-    case TOKEN_FLOAT: return parse_constant(p, p->token->value, out);
-    case TOKEN_LBRACKET: return parse_list(p, out);
-    case TOKEN_LBRACE: return parse_dict(p, out);
+    case TOKEN_FLOAT:
+        return parse_constant(p, p->token->value, out);
+    case TOKEN_LBRACKET:
+        return parse_list(p, out);
+    case TOKEN_LBRACE:
+        return parse_dict(p, out);
     case TOKEN_LPAREN:
         p->token++;
         return parse_tuple(p, true, NULL, true, out) && parser_expect(p, TOKEN_RPAREN);
-    default: return parser_fail(p, "unexpected '%s'", jinja_token_text(p->token->type));
+    default:
+        return parser_fail(p, "unexpected '%s'", jinja_token_text(p->token->type));
     }
 }
 
@@ -330,8 +336,8 @@ static bool parse_dotted(parser *p, const jinja_str **out) {
         p->token++;
         const jinja_str *part;
         if (!parser_expect_name(p, &part)) return false;
-        char *joined = mosa_arena_printf(&p->tmpl->arena, "%.*s.%.*s", (int)(*out)->len, (*out)->data, (int)part->len,
-                                         part->data);
+        char *joined =
+            mosa_arena_printf(&p->tmpl->arena, "%.*s.%.*s", (int)(*out)->len, (*out)->data, (int)part->len, part->data);
         *out = joined ? jinja_constant_str(&p->tmpl->arena, joined, strlen(joined)) : NULL;
         if (!*out) return parser_no_memory(p);
     }
@@ -374,13 +380,16 @@ static bool parse_postfix(parser *p, const jinja_node *node, const jinja_node **
 
 static bool starts_bare_argument(const parser *p) {
     switch (p->token->type) {
-    case TOKEN_NAME: return !parser_is_name(p, "else") && !parser_is_name(p, "or") && !parser_is_name(p, "and");
+    case TOKEN_NAME:
+        return !parser_is_name(p, "else") && !parser_is_name(p, "or") && !parser_is_name(p, "and");
     case TOKEN_STRING:
     case TOKEN_INTEGER:
     case TOKEN_FLOAT:
     case TOKEN_LBRACKET:
-    case TOKEN_LBRACE: return true;
-    default: return false;
+    case TOKEN_LBRACE:
+        return true;
+    default:
+        return false;
     }
 }
 
@@ -416,10 +425,14 @@ static bool parse_test(parser *p, const jinja_node *operand, const jinja_node **
 static bool parse_filters_and_tests(parser *p, const jinja_node *node, const jinja_node **out) {
     for (;;) {
         bool ok = true;
-        if (p->token->type == TOKEN_PIPE) ok = parse_filter(p, node, false, &node);
-        else if (parser_is_name(p, "is")) ok = parse_test(p, node, &node);
-        else if (p->token->type == TOKEN_LPAREN) ok = parse_call(p, node, &node);
-        else break;
+        if (p->token->type == TOKEN_PIPE)
+            ok = parse_filter(p, node, false, &node);
+        else if (parser_is_name(p, "is"))
+            ok = parse_test(p, node, &node);
+        else if (p->token->type == TOKEN_LPAREN)
+            ok = parse_call(p, node, &node);
+        else
+            break;
         if (!ok) return false;
     }
     *out = node;
@@ -504,12 +517,24 @@ static bool parse_level(parser *p, int level, const jinja_node **out) {
 
 static bool comparison_here(parser *p, jinja_operator *op) {
     switch (p->token->type) {
-    case TOKEN_EQ: *op = OP_EQ; break;
-    case TOKEN_NE: *op = OP_NE; break;
-    case TOKEN_LT: *op = OP_LT; break;
-    case TOKEN_LTEQ: *op = OP_LTEQ; break;
-    case TOKEN_GT: *op = OP_GT; break;
-    case TOKEN_GTEQ: *op = OP_GTEQ; break;
+    case TOKEN_EQ:
+        *op = OP_EQ;
+        break;
+    case TOKEN_NE:
+        *op = OP_NE;
+        break;
+    case TOKEN_LT:
+        *op = OP_LT;
+        break;
+    case TOKEN_LTEQ:
+        *op = OP_LTEQ;
+        break;
+    case TOKEN_GT:
+        *op = OP_GT;
+        break;
+    case TOKEN_GTEQ:
+        *op = OP_GTEQ;
+        break;
     case TOKEN_NAME:
         if (parser_skip_name(p, "in")) {
             *op = OP_IN;
@@ -521,7 +546,8 @@ static bool comparison_here(parser *p, jinja_operator *op) {
         p->token++;
         *op = OP_NOTIN;
         break;
-    default: return false;
+    default:
+        return false;
     }
     p->token++;
     return true;

@@ -19,7 +19,9 @@ bool jinja_arg_int(jinja_rt *rt, jinja_value v, int64_t fallback, int64_t *out) 
     return v.type == JINJA_MISSING || jinja_index(rt, v, "the argument", out);
 }
 
-static bool is_absent(jinja_value v) { return v.type == JINJA_MISSING || v.type == JINJA_NONE; }
+static bool is_absent(jinja_value v) {
+    return v.type == JINJA_MISSING || v.type == JINJA_NONE;
+}
 
 static bool need_str(jinja_rt *rt, jinja_value v, const jinja_str **out) {
     if (v.type == JINJA_UNDEFINED) return jinja_fail_undefined(rt, v);
@@ -28,11 +30,25 @@ static bool need_str(jinja_rt *rt, jinja_value v, const jinja_str **out) {
     return true;
 }
 
-FILTER(x_upper) { (void)args; return jinja_soft_str(rt, self, &self) && jinja_change_case(rt, self, JINJA_UPPER, out); }
-FILTER(x_lower) { (void)args; return jinja_soft_str(rt, self, &self) && jinja_change_case(rt, self, JINJA_LOWER, out); }
-FILTER(x_capitalize) { (void)args; return jinja_soft_str(rt, self, &self) && jinja_capitalize(rt, self, out); }
-FILTER(x_string) { (void)args; return jinja_soft_str(rt, self, out); }
-FILTER(x_trim) { return jinja_soft_str(rt, self, &self) && jinja_strip(rt, self, args->pos[0], true, true, out); }
+FILTER(x_upper) {
+    (void)args;
+    return jinja_soft_str(rt, self, &self) && jinja_change_case(rt, self, JINJA_UPPER, out);
+}
+FILTER(x_lower) {
+    (void)args;
+    return jinja_soft_str(rt, self, &self) && jinja_change_case(rt, self, JINJA_LOWER, out);
+}
+FILTER(x_capitalize) {
+    (void)args;
+    return jinja_soft_str(rt, self, &self) && jinja_capitalize(rt, self, out);
+}
+FILTER(x_string) {
+    (void)args;
+    return jinja_soft_str(rt, self, out);
+}
+FILTER(x_trim) {
+    return jinja_soft_str(rt, self, &self) && jinja_strip(rt, self, args->pos[0], true, true, out);
+}
 
 FILTER(x_replace) {
     const jinja_str *text, *old, *new_text;
@@ -124,18 +140,21 @@ FILTER(x_truncate) {
     const jinja_str *s, *end = NULL;
     int64_t length, leeway = 5;
     bool kill;
+    size_t chars;
     jinja_value dots;
     if (!jinja_arg_int(rt, args->pos[0], 255, &length) || !jinja_arg_bool(rt, args->pos[1], false, &kill) ||
         !jinja_text_value(rt, "...", &dots) ||
-        !need_str(rt, args->pos[2].type == JINJA_MISSING ? dots : args->pos[2], &end) || !need_str(rt, self, &s))
+        !need_str(rt, args->pos[2].type == JINJA_MISSING ? dots : args->pos[2], &end) ||
+        !jinja_length(rt, self, &chars))
         return false;
     if (!is_absent(args->pos[3]) && !jinja_index(rt, args->pos[3], "leeway", &leeway)) return false;
     int64_t keep = length - (int64_t)jinja_str_chars(end);
     if (keep < 0 || leeway < 0) return jinja_fail(rt, MOSA_EINVALID, "truncate: length or leeway is too small");
-    if ((int64_t)jinja_str_chars(s) - leeway <= length) {
+    if ((int64_t)chars - leeway <= length) {
         *out = self;
         return true;
     }
+    if (!need_str(rt, self, &s)) return false;
     size_t to = jinja_str_offset(s, (size_t)keep);
     for (size_t i = to; !kill && i > 0; i--) {
         if (s->data[i - 1] != ' ') continue;
@@ -171,7 +190,10 @@ FILTER(x_safe) {
     return true;
 }
 
-FILTER(x_escape) { (void)args; return jinja_str_markup(rt, self, out); }
+FILTER(x_escape) {
+    (void)args;
+    return jinja_str_markup(rt, self, out);
+}
 
 FILTER(x_forceescape) {
     (void)args;
@@ -229,9 +251,12 @@ static void quote_url(jinja_builder *b, const jinja_str *s, bool query) {
         bool plain = (c >= '0' && c <= '9') || ((c | 32) >= 'a' && (c | 32) <= 'z') || (c && strchr("_.-~", c)) ||
                      (c == '/' && !query);
         char escaped[3] = {'%', hex[c >> 4], hex[c & 15]};
-        if (plain) jinja_put_part(b, s, i, i + 1);
-        else if (c == ' ' && query) jinja_put(b, "+", 1, flags);
-        else jinja_put(b, escaped, 3, flags);
+        if (plain)
+            jinja_put_part(b, s, i, i + 1);
+        else if (c == ' ' && query)
+            jinja_put(b, "+", 1, flags);
+        else
+            jinja_put(b, escaped, 3, flags);
     }
 }
 

@@ -26,8 +26,10 @@ static bool clean_number(const jinja_str *s, char *out, size_t size) {
     for (size_t i = from; i < to; i++) {
         char c = s->data[i];
         if ((unsigned char)c >= 0x80 || c == 0 || n + 2 > size) return false;
-        if (c != '_') out[n++] = c;
-        else if (i == from || i + 1 == to || s->data[i - 1] == '_' || s->data[i + 1] == '_') return false;
+        if (c != '_')
+            out[n++] = c;
+        else if (i == from || i + 1 == to || s->data[i - 1] == '_' || s->data[i + 1] == '_')
+            return false;
     }
     out[n] = '\0';
     return n > 0;
@@ -40,7 +42,8 @@ static bool parse_float(const jinja_str *s, double *out) {
     const char *digits = text + (text[0] == '-' || text[0] == '+');
     bool number = (*digits >= '0' && *digits <= '9') || *digits == '.';
     if (strpbrk(digits, "xXpP(")) return false;
-    if (!number && strcasecmp(digits, "inf") && strcasecmp(digits, "infinity") && strcasecmp(digits, "nan")) return false;
+    if (!number && strcasecmp(digits, "inf") && strcasecmp(digits, "infinity") && strcasecmp(digits, "nan"))
+        return false;
     *out = strtod(text, &end);
     return *end == '\0';
 }
@@ -75,14 +78,17 @@ static int_result parse_int(const jinja_str *s, int64_t base, int64_t *out) {
     for (; *p; p++) {
         int digit = digit_value(*p);
         if (digit >= base) return INT_INVALID;
-        overflow |= __builtin_mul_overflow(value, base, &value) || __builtin_sub_overflow(value, (int64_t)digit, &value);
+        overflow |=
+            __builtin_mul_overflow(value, base, &value) || __builtin_sub_overflow(value, (int64_t)digit, &value);
     }
     if (!negative) overflow |= __builtin_sub_overflow((int64_t)0, value, &value);
     *out = value;
     return overflow ? INT_OVERFLOW : INT_OK;
 }
 
-static bool overflow(jinja_rt *rt) { return jinja_fail(rt, MOSA_EUNSUPPORTED, "integer does not fit in 64 bits"); }
+static bool overflow(jinja_rt *rt) {
+    return jinja_fail(rt, MOSA_EUNSUPPORTED, "integer does not fit in 64 bits");
+}
 
 static bool float_to_int(jinja_rt *rt, double f, jinja_value *out) {
     if (!(f > -9223372036854775809.0 && f < 9223372036854775808.0)) return overflow(rt);
@@ -100,9 +106,12 @@ static bool str_to_int(jinja_rt *rt, jinja_value self, jinja_value fallback, int
     if ((base < 2 && base != 0) || base > 36) return (*out = fallback, true);
     int_result result = parse_int(self.as.str, base, &integer);
     if (result == INT_OVERFLOW) return overflow(rt);
-    if (result == INT_OK) *out = jinja_int(integer);
-    else if (!parse_float(self.as.str, &real) || !isfinite(real)) return (*out = fallback, true);
-    else if (!float_to_int(rt, real, out)) return false;
+    if (result == INT_OK)
+        *out = jinja_int(integer);
+    else if (!parse_float(self.as.str, &real) || !isfinite(real))
+        return (*out = fallback, true);
+    else if (!float_to_int(rt, real, out))
+        return false;
     out->tainted = !jinja_str_trusted(self.as.str);
     return true;
 }
@@ -111,7 +120,8 @@ FILTER(x_int) {
     jinja_value fallback = fallback_of(args->pos[0], jinja_int(0));
     int64_t base;
     if (self.type == JINJA_UNDEFINED) return jinja_fail_undefined(rt, self);
-    if (self.type == JINJA_STR) return jinja_arg_int(rt, args->pos[1], 10, &base) && str_to_int(rt, self, fallback, base, out);
+    if (self.type == JINJA_STR)
+        return jinja_arg_int(rt, args->pos[1], 10, &base) && str_to_int(rt, self, fallback, base, out);
     if (jinja_is_int(self)) {
         *out = jinja_tainted(jinja_int(jinja_as_int(self)), self.tainted);
         return true;
@@ -142,9 +152,12 @@ FILTER(x_abs) {
     if (self.type == JINJA_UNDEFINED) return jinja_fail_undefined(rt, self);
     if (!jinja_is_number(self))
         return jinja_fail(rt, MOSA_EINVALID, "bad operand type for abs(): '%s'", jinja_type_name(self));
-    if (self.type == JINJA_FLOAT) *out = jinja_float(fabs(self.as.real));
-    else if (jinja_as_int(self) < 0) return jinja_negate(rt, self, true, out);
-    else *out = jinja_int(jinja_as_int(self));
+    if (self.type == JINJA_FLOAT)
+        *out = jinja_float(fabs(self.as.real));
+    else if (jinja_as_int(self) < 0)
+        return jinja_negate(rt, self, true, out);
+    else
+        *out = jinja_int(jinja_as_int(self));
     out->tainted = self.tainted;
     return true;
 }
@@ -212,9 +225,12 @@ FILTER(x_round) {
     if (!jinja_is_number(self))
         return jinja_fail(rt, MOSA_EINVALID, "type %s doesn't define __round__ method", jinja_type_name(self));
     bool ok = true;
-    if (!common) ok = round_directed(rt, self, precision, up, out);
-    else if (self.type == JINJA_FLOAT) *out = jinja_float(round_float(self.as.real, precision));
-    else ok = round_int(rt, jinja_as_int(self), precision, out);
+    if (!common)
+        ok = round_directed(rt, self, precision, up, out);
+    else if (self.type == JINJA_FLOAT)
+        *out = jinja_float(round_float(self.as.real, precision));
+    else
+        ok = round_int(rt, jinja_as_int(self), precision, out);
     if (ok) out->tainted = self.tainted;
     return ok;
 }
@@ -227,7 +243,8 @@ FILTER(x_filesizeformat) {
     char text[64];
     if (!jinja_arg_bool(rt, args->pos[0], false, &is_binary)) return false;
     if (self.type == JINJA_UNDEFINED) return jinja_fail_undefined(rt, self);
-    if (jinja_is_number(self)) bytes = jinja_as_double(self);
+    if (jinja_is_number(self))
+        bytes = jinja_as_double(self);
     else if (self.type != JINJA_STR || !parse_float(self.as.str, &bytes))
         return jinja_fail(rt, MOSA_EINVALID, "filesizeformat needs a number");
     double base = is_binary ? 1024 : 1000, unit = base;

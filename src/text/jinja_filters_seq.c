@@ -11,7 +11,9 @@ struct jinja_path {
     struct jinja_path *next; // the next path of a comma list
 };
 
-static bool is_absent(jinja_value v) { return v.type == JINJA_MISSING || v.type == JINJA_NONE; }
+static bool is_absent(jinja_value v) {
+    return v.type == JINJA_MISSING || v.type == JINJA_NONE;
+}
 
 // Digits become an integer, as Python's int(x) if x.isdigit().
 static bool path_part(jinja_rt *rt, const jinja_str *s, jinja_value *out) {
@@ -92,7 +94,8 @@ static bool merge(sorter *s, size_t from, size_t middle, size_t to) {
         bool take_right = left == middle;
         if (!take_right && right < to) {
             // Reversed, equal items keep their order as well.
-            jinja_value a = s->reverse ? s->keys[left] : s->keys[right], b = s->reverse ? s->keys[right] : s->keys[left];
+            jinja_value a = s->reverse ? s->keys[left] : s->keys[right],
+                        b = s->reverse ? s->keys[right] : s->keys[left];
             if (!jinja_charge(s->rt, 1) || !jinja_less(s->rt, a, b, "<", &take_right)) return false;
         }
         size_t source = take_right ? right++ : left++;
@@ -228,7 +231,8 @@ static bool extreme(jinja_rt *rt, jinja_value self, const jinja_args *args, bool
     while ((more = jinja_next(rt, &it, &item)) > 0) {
         if (!sort_key(rt, path, item, missing, !sensitive, &key)) return false;
         better = best_key.type == JINJA_MISSING;
-        if (!better && !jinja_less(rt, max ? best_key : key, max ? key : best_key, max ? ">" : "<", &better)) return false;
+        if (!better && !jinja_less(rt, max ? best_key : key, max ? key : best_key, max ? ">" : "<", &better))
+            return false;
         if (!better) continue;
         best_key = key;
         *out = item;
@@ -238,8 +242,12 @@ static bool extreme(jinja_rt *rt, jinja_value self, const jinja_args *args, bool
            jinja_undefined_value(rt, "No aggregated item, sequence was empty.", jinja_none(), NULL, out);
 }
 
-FILTER(x_min) { return extreme(rt, self, args, false, out); }
-FILTER(x_max) { return extreme(rt, self, args, true, out); }
+FILTER(x_min) {
+    return extreme(rt, self, args, false, out);
+}
+FILTER(x_max) {
+    return extreme(rt, self, args, true, out);
+}
 
 FILTER(x_sum) {
     jinja_path *path;
@@ -247,7 +255,8 @@ FILTER(x_sum) {
     jinja_value item;
     int more;
     *out = args->pos[1].type == JINJA_MISSING ? jinja_int(0) : args->pos[1];
-    if (out->type == JINJA_STR) return jinja_fail(rt, MOSA_EINVALID, "sum() can't sum strings [use ''.join(seq) instead]");
+    if (out->type == JINJA_STR)
+        return jinja_fail(rt, MOSA_EINVALID, "sum() can't sum strings [use ''.join(seq) instead]");
     if (!jinja_path_parse(rt, args->pos[0], false, &path) || !jinja_iterate(rt, self, &it)) return false;
     while ((more = jinja_next(rt, &it, &item)) > 0)
         if (!jinja_path_get(rt, path, item, missing, &item) || !jinja_binary(rt, OP_ADD, *out, item, out)) return false;
@@ -259,7 +268,8 @@ FILTER(x_first) {
     jinja_iter it;
     if (!jinja_iterate(rt, self, &it)) return false;
     int got = jinja_next(rt, &it, out);
-    return got > 0 || (got == 0 && jinja_undefined_value(rt, "No first item, sequence was empty.", jinja_none(), NULL, out));
+    return got > 0 ||
+           (got == 0 && jinja_undefined_value(rt, "No first item, sequence was empty.", jinja_none(), NULL, out));
 }
 
 FILTER(x_last) {
@@ -267,7 +277,8 @@ FILTER(x_last) {
     jinja_iter it;
     if (!jinja_iterate_reversed(rt, self, &it)) return false;
     int got = jinja_next(rt, &it, out);
-    return got > 0 || (got == 0 && jinja_undefined_value(rt, "No last item, sequence was empty.", jinja_none(), NULL, out));
+    return got > 0 ||
+           (got == 0 && jinja_undefined_value(rt, "No last item, sequence was empty.", jinja_none(), NULL, out));
 }
 
 FILTER(x_length) {
@@ -311,14 +322,16 @@ FILTER(x_list) {
     return jinja_collect(rt, self, &items) && jinja_vec_list(rt, &items, JINJA_LIST, out);
 }
 
-static int next_reversed(jinja_rt *rt, jinja_gen *gen, jinja_value *out) { return jinja_next(rt, &gen->source, out); }
+static int next_reversed(jinja_rt *rt, jinja_gen *gen, jinja_value *out) {
+    return jinja_next(rt, &gen->source, out);
+}
 
 FILTER(x_reverse) {
     (void)args;
     jinja_vec items;
-    if (self.type == JINJA_STR)
-        return jinja_slice(rt, self, jinja_none(), jinja_none(), jinja_int(-1), out);
-    bool direct = jinja_is_sequence(self) || self.type == JINJA_DICT || self.type == JINJA_VIEW || self.type == JINJA_RANGE;
+    if (self.type == JINJA_STR) return jinja_slice(rt, self, jinja_none(), jinja_none(), jinja_int(-1), out);
+    bool direct =
+        jinja_is_sequence(self) || self.type == JINJA_DICT || self.type == JINJA_VIEW || self.type == JINJA_RANGE;
     if (direct) {
         if (!jinja_new_gen(rt, "list_reverseiterator", self, NULL, next_reversed, out)) return false;
         return jinja_iterate_reversed(rt, self, &out->as.gen->source);
@@ -360,7 +373,8 @@ typedef struct mapping {
 } mapping;
 
 static jinja_args arguments_from(const jinja_args *args, size_t skip) {
-    jinja_args rest = {.pos = args->pos ? args->pos + skip : NULL, .n = args->n - skip, .kw = args->kw, .n_kw = args->n_kw};
+    jinja_args rest = {
+        .pos = args->pos ? args->pos + skip : NULL, .n = args->n - skip, .kw = args->kw, .n_kw = args->n_kw};
     return rest;
 }
 
@@ -388,9 +402,12 @@ static bool prepare_map(jinja_rt *rt, mapping *m) {
     }
     jinja_value attribute = missing;
     for (size_t i = 0; i < m->args.n_kw; i++) {
-        if (jinja_str_is(m->args.kw[i].name, "attribute")) attribute = m->args.kw[i].value;
-        else if (jinja_str_is(m->args.kw[i].name, "default")) m->fallback = m->args.kw[i].value;
-        else return jinja_fail(rt, MOSA_EINVALID, "map: unexpected keyword argument");
+        if (jinja_str_is(m->args.kw[i].name, "attribute"))
+            attribute = m->args.kw[i].value;
+        else if (jinja_str_is(m->args.kw[i].name, "default"))
+            m->fallback = m->args.kw[i].value;
+        else
+            return jinja_fail(rt, MOSA_EINVALID, "map: unexpected keyword argument");
     }
     if (attribute.type == JINJA_MISSING) return jinja_fail(rt, MOSA_EINVALID, "map requires a filter argument");
     return jinja_path_parse(rt, attribute, false, &m->path);
@@ -465,10 +482,18 @@ static bool select_items(jinja_rt *rt, jinja_value self, const jinja_args *args,
     return (!attribute || m->path) && jinja_new_gen(rt, "generator", self, m, next_selected, out);
 }
 
-FILTER(x_select) { return select_items(rt, self, args, false, false, out); }
-FILTER(x_reject) { return select_items(rt, self, args, true, false, out); }
-FILTER(x_selectattr) { return select_items(rt, self, args, false, true, out); }
-FILTER(x_rejectattr) { return select_items(rt, self, args, true, true, out); }
+FILTER(x_select) {
+    return select_items(rt, self, args, false, false, out);
+}
+FILTER(x_reject) {
+    return select_items(rt, self, args, true, false, out);
+}
+FILTER(x_selectattr) {
+    return select_items(rt, self, args, false, true, out);
+}
+FILTER(x_rejectattr) {
+    return select_items(rt, self, args, true, true, out);
+}
 
 typedef struct uniqueness {
     bool started, sensitive;
@@ -479,8 +504,8 @@ typedef struct uniqueness {
 
 static int next_unique(jinja_rt *rt, jinja_gen *gen, jinja_value *out) {
     uniqueness *u = gen->state;
-    if (!u->started && (!start(rt, gen) || !jinja_new_dict(rt, &u->seen) ||
-                        !jinja_path_parse(rt, u->attribute, false, &u->path)))
+    if (!u->started &&
+        (!start(rt, gen) || !jinja_new_dict(rt, &u->seen) || !jinja_path_parse(rt, u->attribute, false, &u->path)))
         return -1;
     u->started = true;
     int got;
@@ -505,7 +530,8 @@ FILTER(x_unique) {
 static int next_pair(jinja_rt *rt, jinja_gen *gen, jinja_value *out) {
     jinja_value self = gen->source.source;
     if (self.type == JINJA_UNDEFINED) return 0;
-    if (self.type != JINJA_DICT) return jinja_fail(rt, MOSA_EINVALID, "can only get item pairs from a mapping") ? 1 : -1;
+    if (self.type != JINJA_DICT)
+        return jinja_fail(rt, MOSA_EINVALID, "can only get item pairs from a mapping") ? 1 : -1;
     if (gen->source.position >= self.as.dict->n) return 0;
     const jinja_pair *pair = &self.as.dict->items[gen->source.position++];
     return jinja_pair_tuple(rt, pair->key, pair->value, out) ? 1 : -1;
@@ -518,9 +544,9 @@ FILTER(x_items) {
 
 typedef struct chunking {
     bool started;
-    int64_t size;         // of a batch, or the number of slices
+    int64_t size; // of a batch, or the number of slices
     jinja_value fill;
-    jinja_vec items;      // slice: all of them
+    jinja_vec items; // slice: all of them
     int64_t number, offset;
 } chunking;
 
@@ -567,8 +593,12 @@ static bool chunk(jinja_rt *rt, jinja_value self, const jinja_args *args,
     return jinja_new_gen(rt, "generator", self, c, next, out);
 }
 
-FILTER(x_batch) { return chunk(rt, self, args, next_batch, out); }
-FILTER(x_slice) { return chunk(rt, self, args, next_slice, out); }
+FILTER(x_batch) {
+    return chunk(rt, self, args, next_batch, out);
+}
+FILTER(x_slice) {
+    return chunk(rt, self, args, next_slice, out);
+}
 
 static const jinja_builtin filters[] = {
     {"attr", "name!", x_attr},

@@ -24,9 +24,13 @@ typedef struct formatter {
 
 enum { FORMAT_WIDTH_MAX = 1 << 20, FORMAT_PRECISION_MAX = 300 };
 
-static bool fail(formatter *f, const char *message) { return jinja_fail(f->rt, MOSA_EINVALID, "%s", message); }
+static bool fail(formatter *f, const char *message) {
+    return jinja_fail(f->rt, MOSA_EINVALID, "%s", message);
+}
 
-static char peek(const formatter *f) { return f->at < f->format->len ? f->format->data[f->at] : '\0'; }
+static char peek(const formatter *f) {
+    return f->at < f->format->len ? f->format->data[f->at] : '\0';
+}
 
 static bool next_arg(formatter *f, jinja_value *out) {
     size_t n = f->args.type == JINJA_TUPLE ? f->args.as.list->n : 1;
@@ -70,12 +74,18 @@ static bool read_directive(formatter *f, directive *d) {
     *d = (directive){.width = -1, .precision = -1};
     for (;; f->at++) {
         char c = peek(f);
-        if (c == '-') d->minus = true;
-        else if (c == '+') d->plus = true;
-        else if (c == ' ') d->space = true;
-        else if (c == '#') d->alternate = true;
-        else if (c == '0') d->zero = true;
-        else break;
+        if (c == '-')
+            d->minus = true;
+        else if (c == '+')
+            d->plus = true;
+        else if (c == ' ')
+            d->space = true;
+        else if (c == '#')
+            d->alternate = true;
+        else if (c == '0')
+            d->zero = true;
+        else
+            break;
     }
     if ((peek(f) == '*' || (peek(f) >= '1' && peek(f) <= '9')) && !read_number(f, &d->width)) return false;
     if (d->width < -1) {
@@ -129,19 +139,27 @@ static bool format_integer(formatter *f, const directive *d, jinja_value v) {
     bool decimal = d->type == 'd' || d->type == 'i' || d->type == 'u';
     int64_t i = 0;
     if (v.type == JINJA_UNDEFINED) return jinja_fail_undefined(f->rt, v);
-    if (jinja_is_int(v)) i = jinja_as_int(v);
+    if (jinja_is_int(v))
+        i = jinja_as_int(v);
     else if (v.type != JINJA_FLOAT || !decimal)
-        return jinja_fail(f->rt, MOSA_EINVALID, "%%%c format: a number is required, not %s", d->type, jinja_type_name(v));
-    else if (!(v.as.real > -9.2e18 && v.as.real < 9.2e18)) return fail(f, "cannot convert float to integer");
-    else i = (int64_t)v.as.real;
+        return jinja_fail(f->rt, MOSA_EINVALID, "%%%c format: a number is required, not %s", d->type,
+                          jinja_type_name(v));
+    else if (!(v.as.real > -9.2e18 && v.as.real < 9.2e18))
+        return fail(f, "cannot convert float to integer");
+    else
+        i = (int64_t)v.as.real;
     uint64_t magnitude = i < 0 ? 0 - (uint64_t)i : (uint64_t)i;
     char digits[FORMAT_PRECISION_MAX + 32];
     int precision = d->precision > FORMAT_PRECISION_MAX ? FORMAT_PRECISION_MAX : (int)d->precision;
     if (precision < 1) precision = 1;
-    if (decimal) snprintf(digits, sizeof digits, "%.*" PRIu64, precision, magnitude);
-    else if (d->type == 'o') snprintf(digits, sizeof digits, "%.*" PRIo64, precision, magnitude);
-    else if (d->type == 'x') snprintf(digits, sizeof digits, "%.*" PRIx64, precision, magnitude);
-    else snprintf(digits, sizeof digits, "%.*" PRIX64, precision, magnitude);
+    if (decimal)
+        snprintf(digits, sizeof digits, "%.*" PRIu64, precision, magnitude);
+    else if (d->type == 'o')
+        snprintf(digits, sizeof digits, "%.*" PRIo64, precision, magnitude);
+    else if (d->type == 'x')
+        snprintf(digits, sizeof digits, "%.*" PRIx64, precision, magnitude);
+    else
+        snprintf(digits, sizeof digits, "%.*" PRIX64, precision, magnitude);
     const char *prefix = !d->alternate || decimal ? "" : d->type == 'o' ? "0o" : d->type == 'x' ? "0x" : "0X";
     put_number(f, d, sign_of(d, i < 0), prefix, digits, d->zero, v.tainted);
     return true;
@@ -152,7 +170,9 @@ static bool format_real(formatter *f, const directive *d, jinja_value v) {
     if (!jinja_is_number(v)) return jinja_fail(f->rt, MOSA_EINVALID, "must be real number, not %s", jinja_type_name(v));
     double real = jinja_as_double(v);
     char digits[FORMAT_PRECISION_MAX + 340], pattern[8];
-    int precision = d->precision < 0 ? 6 : d->precision > FORMAT_PRECISION_MAX ? FORMAT_PRECISION_MAX : (int)d->precision;
+    int precision = d->precision < 0                      ? 6
+                    : d->precision > FORMAT_PRECISION_MAX ? FORMAT_PRECISION_MAX
+                                                          : (int)d->precision;
     snprintf(pattern, sizeof pattern, "%%%s.*%c", d->alternate ? "#" : "", d->type);
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wformat-nonliteral"
@@ -209,18 +229,24 @@ static bool format_one(formatter *f) {
     case 'u':
     case 'o':
     case 'x':
-    case 'X': return format_integer(f, &d, v);
+    case 'X':
+        return format_integer(f, &d, v);
     case 'e':
     case 'E':
     case 'f':
     case 'F':
     case 'g':
-    case 'G': return format_real(f, &d, v);
-    case 'c': return format_char(f, &d, v);
+    case 'G':
+        return format_real(f, &d, v);
+    case 'c':
+        return format_char(f, &d, v);
     case 's':
-    case 'r': return format_text(f, &d, v);
-    case 'a': return jinja_fail(f->rt, MOSA_EUNSUPPORTED, "the format %%a is not available");
-    default: return fail(f, "unsupported format character");
+    case 'r':
+        return format_text(f, &d, v);
+    case 'a':
+        return jinja_fail(f->rt, MOSA_EUNSUPPORTED, "the format %%a is not available");
+    default:
+        return fail(f, "unsupported format character");
     }
 }
 
@@ -236,8 +262,8 @@ bool jinja_percent_format(jinja_rt *rt, jinja_value format, jinja_value args, ji
         f.at++;
         if (!jinja_charge(rt, 1) || !format_one(&f)) return false;
     }
-    bool mapping = args.type == JINJA_DICT || args.type == JINJA_LIST || args.type == JINJA_UNDEFINED ||
-                   args.type == JINJA_RANGE;
+    bool mapping =
+        args.type == JINJA_DICT || args.type == JINJA_LIST || args.type == JINJA_UNDEFINED || args.type == JINJA_RANGE;
     size_t given = args.type == JINJA_TUPLE ? args.as.list->n : 1;
     if (!mapping && f.next < given) return fail(&f, "not all arguments converted during string formatting");
     if (!jinja_build(&f.out, out)) return false;

@@ -11,8 +11,10 @@ bool jinja_iterable(jinja_value v) {
     case JINJA_RANGE:
     case JINJA_VIEW:
     case JINJA_ITER:
-    case JINJA_LOOP: return true;
-    default: return false;
+    case JINJA_LOOP:
+        return true;
+    default:
+        return false;
     }
 }
 
@@ -30,17 +32,24 @@ bool jinja_iterate_reversed(jinja_rt *rt, jinja_value v, jinja_iter *out) {
     case JINJA_TUPLE:
     case JINJA_DICT:
     case JINJA_RANGE:
-    case JINJA_VIEW: return jinja_length(rt, v, &out->position);
-    case JINJA_STR: out->position = v.as.str->len; return true;
-    case JINJA_UNDEFINED: return true;
-    default: return jinja_fail(rt, MOSA_EINVALID, "'%s' object is not reversible", jinja_type_name(v));
+    case JINJA_VIEW:
+        return jinja_length(rt, v, &out->position);
+    case JINJA_STR:
+        out->position = v.as.str->len;
+        return true;
+    case JINJA_UNDEFINED:
+        return true;
+    default:
+        return jinja_fail(rt, MOSA_EINVALID, "'%s' object is not reversible", jinja_type_name(v));
     }
 }
 
 static int next_in_view(jinja_rt *rt, const jinja_dict *dict, jinja_view_kind kind, size_t i, jinja_value *out) {
     const jinja_pair *pair = &dict->items[i];
-    if (kind != JINJA_ITEMS) *out = kind == JINJA_KEYS ? pair->key : pair->value;
-    else if (!jinja_pair_tuple(rt, pair->key, pair->value, out)) return -1;
+    if (kind != JINJA_ITEMS)
+        *out = kind == JINJA_KEYS ? pair->key : pair->value;
+    else if (!jinja_pair_tuple(rt, pair->key, pair->value, out))
+        return -1;
     return 1;
 }
 
@@ -48,10 +57,17 @@ static int next_in_view(jinja_rt *rt, const jinja_dict *dict, jinja_view_kind ki
 static int item_at(jinja_rt *rt, jinja_value source, size_t i, jinja_value *out) {
     switch ((jinja_type)source.type) {
     case JINJA_LIST:
-    case JINJA_TUPLE: *out = source.as.list->items[i]; return 1;
-    case JINJA_DICT: *out = source.as.dict->items[i].key; return 1;
-    case JINJA_RANGE: *out = jinja_int(source.as.range->start + (int64_t)i * source.as.range->step); return 1;
-    default: return next_in_view(rt, source.as.view->dict, source.as.view->kind, i, out);
+    case JINJA_TUPLE:
+        *out = source.as.list->items[i];
+        return 1;
+    case JINJA_DICT:
+        *out = source.as.dict->items[i].key;
+        return 1;
+    case JINJA_RANGE:
+        *out = jinja_int(source.as.range->start + (int64_t)i * source.as.range->step);
+        return 1;
+    default:
+        return next_in_view(rt, source.as.view->dict, source.as.view->kind, i, out);
     }
 }
 
@@ -66,9 +82,7 @@ static int next_char(jinja_rt *rt, jinja_iter *it, jinja_value *out) {
         jinja_utf8_next(s->data, s->len, &to);
         it->position = to;
     }
-    if (!jinja_substr_value(rt, s, from, to, out)) return -1;
-    out->markup = it->source.markup;
-    return 1;
+    return jinja_substr_value(rt, s, from, to, out) ? 1 : -1;
 }
 
 int jinja_next(jinja_rt *rt, jinja_iter *it, jinja_value *out) {
@@ -105,19 +119,35 @@ bool jinja_collect(jinja_rt *rt, jinja_value v, jinja_vec *out) {
     return more == 0;
 }
 
-bool jinja_has_length(jinja_value v) { return jinja_iterable(v) && v.type != JINJA_ITER; }
+bool jinja_has_length(jinja_value v) {
+    return jinja_iterable(v) && v.type != JINJA_ITER;
+}
 
 bool jinja_length(jinja_rt *rt, jinja_value v, size_t *out) {
     switch ((jinja_type)v.type) {
-    case JINJA_UNDEFINED: *out = 0; return true;
-    case JINJA_STR: *out = jinja_str_chars(v.as.str); return true;
+    case JINJA_UNDEFINED:
+        *out = 0;
+        return true;
+    case JINJA_STR:
+        *out = jinja_str_chars(v.as.str);
+        return true;
     case JINJA_LIST:
-    case JINJA_TUPLE: *out = v.as.list->n; return true;
-    case JINJA_DICT: *out = v.as.dict->n; return true;
-    case JINJA_RANGE: *out = v.as.range->n; return true;
-    case JINJA_VIEW: *out = v.as.view->dict->n; return true;
-    case JINJA_LOOP: return jinja_loop_length(rt, v.as.loop, out);
-    default: return jinja_fail(rt, MOSA_EINVALID, "object of type '%s' has no len()", jinja_type_name(v));
+    case JINJA_TUPLE:
+        *out = v.as.list->n;
+        return true;
+    case JINJA_DICT:
+        *out = v.as.dict->n;
+        return true;
+    case JINJA_RANGE:
+        *out = v.as.range->n;
+        return true;
+    case JINJA_VIEW:
+        *out = v.as.view->dict->n;
+        return true;
+    case JINJA_LOOP:
+        return jinja_loop_length(rt, v.as.loop, out);
+    default:
+        return jinja_fail(rt, MOSA_EINVALID, "object of type '%s' has no len()", jinja_type_name(v));
     }
 }
 

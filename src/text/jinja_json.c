@@ -39,8 +39,12 @@ bool jinja_from_json(jinja_rt *rt, json_t *json, bool trusted, jinja_value *out)
     if (!jinja_enter(rt) || !jinja_charge(rt, 1)) return false;
     bool ok = true;
     switch (json_typeof(json)) {
-    case JSON_OBJECT: ok = from_object(rt, json, trusted, out); break;
-    case JSON_ARRAY: ok = from_array(rt, json, trusted, out); break;
+    case JSON_OBJECT:
+        ok = from_object(rt, json, trusted, out);
+        break;
+    case JSON_ARRAY:
+        ok = from_array(rt, json, trusted, out);
+        break;
     case JSON_STRING: {
         const jinja_str *s =
             jinja_new_str(rt, json_string_value(json), json_string_length(json), trusted ? JINJA_TRUSTED : 0);
@@ -48,11 +52,21 @@ bool jinja_from_json(jinja_rt *rt, json_t *json, bool trusted, jinja_value *out)
         if (ok) *out = jinja_of_str(s);
         break;
     }
-    case JSON_INTEGER: *out = jinja_tainted(jinja_int(json_integer_value(json)), !trusted); break;
-    case JSON_REAL: *out = jinja_tainted(jinja_float(json_real_value(json)), !trusted); break;
-    case JSON_TRUE: *out = jinja_bool(true); break;
-    case JSON_FALSE: *out = jinja_bool(false); break;
-    case JSON_NULL: *out = jinja_none(); break;
+    case JSON_INTEGER:
+        *out = jinja_tainted(jinja_int(json_integer_value(json)), !trusted);
+        break;
+    case JSON_REAL:
+        *out = jinja_tainted(jinja_float(json_real_value(json)), !trusted);
+        break;
+    case JSON_TRUE:
+        *out = jinja_bool(true);
+        break;
+    case JSON_FALSE:
+        *out = jinja_bool(false);
+        break;
+    case JSON_NULL:
+        *out = jinja_none();
+        break;
     }
     rt->depth--;
     return ok;
@@ -63,9 +77,12 @@ static void escape_code(jinja_builder *b, uint32_t c, uint8_t flags) {
     int len = 0;
     static const char from[] = "\"\\\n\r\t\f\b", to[] = "\"\\nrtfb";
     const char *simple = c && c < 0x80 ? strchr(from, (int)c) : NULL;
-    if (simple) len = snprintf(text, sizeof text, "\\%c", to[simple - from]);
-    else if (c < 0x10000) len = snprintf(text, sizeof text, "\\u%04x", c);
-    else len = snprintf(text, sizeof text, "\\u%04x\\u%04x", 0xD800 + ((c - 0x10000) >> 10), 0xDC00 + (c & 0x3FF));
+    if (simple)
+        len = snprintf(text, sizeof text, "\\%c", to[simple - from]);
+    else if (c < 0x10000)
+        len = snprintf(text, sizeof text, "\\u%04x", c);
+    else
+        len = snprintf(text, sizeof text, "\\u%04x\\u%04x", 0xD800 + ((c - 0x10000) >> 10), 0xDC00 + (c & 0x3FF));
     jinja_put(b, text, (size_t)len, flags);
 }
 
@@ -77,8 +94,7 @@ static void write_string(jinja_builder *b, const jinja_str *s, const jinja_json_
         uint32_t c = jinja_utf8_next(s->data, s->len, &next);
         if (c < 0x20 || c == '"' || c == '\\' || (style->ensure_ascii && c > 0x7E)) {
             jinja_put_part(b, s, done, i);
-            if (c == 0x7F) jinja_put_part(b, s, i, next);
-            else escape_code(b, c, jinja_str_flags_at(s, i));
+            escape_code(b, c, jinja_str_flags_at(s, i));
             done = next;
         }
         i = next;
@@ -167,14 +183,24 @@ static bool write_object(jinja_builder *b, const jinja_dict *dict, const jinja_j
 
 static bool write_any(jinja_builder *b, jinja_value v, const jinja_json_style *style, size_t level) {
     switch ((jinja_type)v.type) {
-    case JINJA_NONE: jinja_put_text(b, "null"); break;
-    case JINJA_BOOL: jinja_put_text(b, v.as.boolean ? "true" : "false"); break;
-    case JINJA_INT: return jinja_write_repr(b, v);
-    case JINJA_FLOAT: return write_float(b, v);
-    case JINJA_STR: write_string(b, v.as.str, style); break;
+    case JINJA_NONE:
+        jinja_put_text(b, "null");
+        break;
+    case JINJA_BOOL:
+        jinja_put_text(b, v.as.boolean ? "true" : "false");
+        break;
+    case JINJA_INT:
+        return jinja_write_repr(b, v);
+    case JINJA_FLOAT:
+        return write_float(b, v);
+    case JINJA_STR:
+        write_string(b, v.as.str, style);
+        break;
     case JINJA_LIST:
-    case JINJA_TUPLE: return write_array(b, v.as.list, style, level);
-    case JINJA_DICT: return write_object(b, v.as.dict, style, level);
+    case JINJA_TUPLE:
+        return write_array(b, v.as.list, style, level);
+    case JINJA_DICT:
+        return write_object(b, v.as.dict, style, level);
     default:
         return jinja_fail(b->rt, MOSA_EINVALID, "Object of type %s is not JSON serializable", jinja_type_name(v));
     }

@@ -24,34 +24,47 @@ static const struct {
     jinja_token_type type;
 } operators[] = {
     // longest first
-    {"//", TOKEN_FLOORDIV}, {"**", TOKEN_POW}, {"==", TOKEN_EQ},      {"!=", TOKEN_NE},       {">=", TOKEN_GTEQ},
-    {"<=", TOKEN_LTEQ},     {"+", TOKEN_ADD},  {"-", TOKEN_SUB},      {"/", TOKEN_DIV},       {"*", TOKEN_MUL},
-    {"%", TOKEN_MOD},       {"~", TOKEN_TILDE}, {"[", TOKEN_LBRACKET}, {"]", TOKEN_RBRACKET}, {"(", TOKEN_LPAREN},
-    {")", TOKEN_RPAREN},    {"{", TOKEN_LBRACE}, {"}", TOKEN_RBRACE}, {">", TOKEN_GT},       {"<", TOKEN_LT},
-    {"=", TOKEN_ASSIGN},    {".", TOKEN_DOT},  {":", TOKEN_COLON},    {"|", TOKEN_PIPE},      {",", TOKEN_COMMA},
+    {"//", TOKEN_FLOORDIV}, {"**", TOKEN_POW},   {"==", TOKEN_EQ},      {"!=", TOKEN_NE},      {">=", TOKEN_GTEQ},
+    {"<=", TOKEN_LTEQ},     {"+", TOKEN_ADD},    {"-", TOKEN_SUB},      {"/", TOKEN_DIV},      {"*", TOKEN_MUL},
+    {"%", TOKEN_MOD},       {"~", TOKEN_TILDE},  {"[", TOKEN_LBRACKET}, {"]", TOKEN_RBRACKET}, {"(", TOKEN_LPAREN},
+    {")", TOKEN_RPAREN},    {"{", TOKEN_LBRACE}, {"}", TOKEN_RBRACE},   {">", TOKEN_GT},       {"<", TOKEN_LT},
+    {"=", TOKEN_ASSIGN},    {".", TOKEN_DOT},    {":", TOKEN_COLON},    {"|", TOKEN_PIPE},     {",", TOKEN_COMMA},
     {";", TOKEN_SEMICOLON},
 };
 
 const char *jinja_token_text(jinja_token_type type) {
     switch (type) {
-    case TOKEN_END: return "end of template";
-    case TOKEN_DATA: return "template data / text";
-    case TOKEN_VARIABLE_BEGIN: return "begin of print statement";
-    case TOKEN_VARIABLE_END: return "end of print statement";
-    case TOKEN_BLOCK_BEGIN: return "begin of statement block";
-    case TOKEN_BLOCK_END: return "end of statement block";
-    case TOKEN_NAME: return "name";
-    case TOKEN_STRING: return "string";
-    case TOKEN_INTEGER: return "integer";
-    case TOKEN_FLOAT: return "float";
-    default: break;
+    case TOKEN_END:
+        return "end of template";
+    case TOKEN_DATA:
+        return "template data / text";
+    case TOKEN_VARIABLE_BEGIN:
+        return "begin of print statement";
+    case TOKEN_VARIABLE_END:
+        return "end of print statement";
+    case TOKEN_BLOCK_BEGIN:
+        return "begin of statement block";
+    case TOKEN_BLOCK_END:
+        return "end of statement block";
+    case TOKEN_NAME:
+        return "name";
+    case TOKEN_STRING:
+        return "string";
+    case TOKEN_INTEGER:
+        return "integer";
+    case TOKEN_FLOAT:
+        return "float";
+    default:
+        break;
     }
     for (size_t i = 0; i < MOSA_COUNT(operators); i++)
         if (operators[i].type == type) return operators[i].text;
     return "token";
 }
 
-static mosa_status out_of_memory(lexer *lx) { return mosa_fail(lx->err, MOSA_ENOMEM, "chat template: out of memory"); }
+static mosa_status out_of_memory(lexer *lx) {
+    return mosa_fail(lx->err, MOSA_ENOMEM, "chat template: out of memory");
+}
 
 static mosa_status lex_fail(lexer *lx, const char *what) {
     return mosa_fail(lx->err, MOSA_ECORRUPT, "chat template, line %u: %s", lx->line, what);
@@ -176,7 +189,9 @@ static mosa_status lex_comment(lexer *lx) {
     return lex_fail(lx, "missing end of comment tag");
 }
 
-static bool is_digit(char c) { return c >= '0' && c <= '9'; }
+static bool is_digit(char c) {
+    return c >= '0' && c <= '9';
+}
 
 // (\d+_)*\d+ at pos; returns its end, or pos when there is none.
 static size_t match_digits(const lexer *lx, size_t pos) {

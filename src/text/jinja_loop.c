@@ -9,7 +9,7 @@ static int pull(jinja_rt *rt, jinja_loop *loop, jinja_value *out) {
         jinja_frame *saved = rt->frame;
         jinja_value test;
         bool truth = false;
-        rt->frame = jinja_push_frame(rt, loop->outer);
+        rt->frame = jinja_push_frame(rt, loop->outer, NULL);
         bool ok = rt->frame && jinja_assign(rt, rt->frame, loop->node->as.loop.target, *out) &&
                   jinja_eval(rt, loop->test, &test) && jinja_truth(rt, test, &truth);
         rt->frame = saved;
@@ -58,13 +58,20 @@ static bool neighbour(jinja_rt *rt, jinja_loop *loop, bool next, jinja_value *ou
 
 bool jinja_loop_attribute(jinja_rt *rt, jinja_loop *loop, const jinja_str *name, jinja_value *out) {
     size_t length;
-    if (jinja_str_is(name, "index")) *out = jinja_int((int64_t)loop->index0 + 1);
-    else if (jinja_str_is(name, "index0")) *out = jinja_int((int64_t)loop->index0);
-    else if (jinja_str_is(name, "first")) *out = jinja_bool(loop->index0 == 0);
-    else if (jinja_str_is(name, "depth")) *out = jinja_int((int64_t)loop->depth0 + 1);
-    else if (jinja_str_is(name, "depth0")) *out = jinja_int((int64_t)loop->depth0);
-    else if (jinja_str_is(name, "previtem")) return neighbour(rt, loop, false, out);
-    else if (jinja_str_is(name, "nextitem")) return neighbour(rt, loop, true, out);
+    if (jinja_str_is(name, "index"))
+        *out = jinja_int((int64_t)loop->index0 + 1);
+    else if (jinja_str_is(name, "index0"))
+        *out = jinja_int((int64_t)loop->index0);
+    else if (jinja_str_is(name, "first"))
+        *out = jinja_bool(loop->index0 == 0);
+    else if (jinja_str_is(name, "depth"))
+        *out = jinja_int((int64_t)loop->depth0 + 1);
+    else if (jinja_str_is(name, "depth0"))
+        *out = jinja_int((int64_t)loop->depth0);
+    else if (jinja_str_is(name, "previtem"))
+        return neighbour(rt, loop, false, out);
+    else if (jinja_str_is(name, "nextitem"))
+        return neighbour(rt, loop, true, out);
     else if (jinja_str_is(name, "last")) {
         int got = peek(rt, loop);
         *out = jinja_bool(got == 0);
@@ -100,10 +107,11 @@ static jinja_flow iterate(jinja_rt *rt, jinja_loop *loop, bool *completed) {
     jinja_frame *frame = NULL;
     int got;
     for (bool first = true; (got = advance(rt, loop, first)) > 0; first = false) {
-        if (!frame || frame->captured) frame = jinja_push_frame(rt, loop->outer);
+        if (!frame || frame->captured) frame = jinja_push_frame(rt, loop->outer, NULL);
         if (!frame) return FLOW_ERROR;
         frame->n = 0;
-        if (!jinja_bind(rt, frame, rt->tmpl->slot_loop, self) ||
+        if (!jinja_hide_names(rt, frame, &node->as.loop.body.scope) ||
+            !jinja_bind(rt, frame, rt->tmpl->slot_loop, self) ||
             !jinja_assign(rt, frame, node->as.loop.target, loop->current))
             return FLOW_ERROR;
         rt->frame = frame;
@@ -119,8 +127,8 @@ static jinja_flow iterate(jinja_rt *rt, jinja_loop *loop, bool *completed) {
 static jinja_flow run(jinja_rt *rt, const jinja_node *node, jinja_frame *outer, jinja_value iterable, size_t depth0) {
     jinja_loop *loop = JINJA_NEW(rt, jinja_loop);
     if (!loop) return FLOW_ERROR;
-    *loop = (jinja_loop){.node = node, .outer = outer, .iterable = iterable, .test = node->as.loop.test,
-                         .depth0 = depth0};
+    *loop =
+        (jinja_loop){.node = node, .outer = outer, .iterable = iterable, .test = node->as.loop.test, .depth0 = depth0};
     if (!jinja_iterate(rt, iterable, &loop->iter)) return FLOW_ERROR;
     jinja_frame *saved = rt->frame;
     bool completed = false;
@@ -128,7 +136,7 @@ static jinja_flow run(jinja_rt *rt, const jinja_node *node, jinja_frame *outer, 
     jinja_flow flow = iterate(rt, loop, &completed);
     // As in jinja2, else runs unless some pass reached the end of the body.
     if (flow == FLOW_NEXT && !completed && node->as.loop.otherwise.n) {
-        rt->frame = jinja_push_frame(rt, outer);
+        rt->frame = jinja_push_frame(rt, outer, &node->as.loop.otherwise.scope);
         flow = rt->frame ? jinja_exec(rt, &node->as.loop.otherwise) : FLOW_ERROR;
     }
     rt->frame = saved;

@@ -57,9 +57,12 @@ METHOD(list_copy) {
 }
 
 static const jinja_builtin list_methods[] = {
-    {"append", "", NULL},      {"clear", "", NULL},   {"copy", "", list_copy}, {"count", "/value!", seq_count},
-    {"extend", "", NULL},      {"index", "/value! start end", seq_index},      {"insert", "", NULL},
-    {"pop", "", NULL},         {"remove", "", NULL},  {"reverse", "", NULL},   {"sort", "", NULL},
+    {"append", "", NULL},    {"clear", "", NULL},
+    {"copy", "", list_copy}, {"count", "/value!", seq_count},
+    {"extend", "", NULL},    {"index", "/value! start end", seq_index},
+    {"insert", "", NULL},    {"pop", "", NULL},
+    {"remove", "", NULL},    {"reverse", "", NULL},
+    {"sort", "", NULL},
 };
 
 static const jinja_builtin tuple_methods[] = {
@@ -82,9 +85,18 @@ static bool new_view(jinja_rt *rt, jinja_value self, jinja_view_kind kind, jinja
     return true;
 }
 
-METHOD(dict_keys) { (void)args; return new_view(rt, self, JINJA_KEYS, out); }
-METHOD(dict_values) { (void)args; return new_view(rt, self, JINJA_VALUES, out); }
-METHOD(dict_items) { (void)args; return new_view(rt, self, JINJA_ITEMS, out); }
+METHOD(dict_keys) {
+    (void)args;
+    return new_view(rt, self, JINJA_KEYS, out);
+}
+METHOD(dict_values) {
+    (void)args;
+    return new_view(rt, self, JINJA_VALUES, out);
+}
+METHOD(dict_items) {
+    (void)args;
+    return new_view(rt, self, JINJA_ITEMS, out);
+}
 
 METHOD(dict_get) {
     if (!jinja_dict_get(rt, self.as.dict, args->pos[0], out)) return false;
@@ -157,13 +169,14 @@ METHOD(number_absent) {
 }
 
 static const jinja_builtin int_methods[] = {
-    {"as_integer_ratio", "*", number_absent}, {"bit_count", "*", number_absent}, {"bit_length", "", int_bit_length},
+    {"as_integer_ratio", "*", number_absent}, {"bit_count", "*", number_absent},  {"bit_length", "", int_bit_length},
     {"conjugate", "", int_conjugate},         {"from_bytes", "*", number_absent}, {"to_bytes", "*", number_absent},
 };
 
 static const jinja_builtin float_methods[] = {
-    {"as_integer_ratio", "*", number_absent}, {"conjugate", "", int_conjugate}, {"fromhex", "*", number_absent},
-    {"hex", "*", number_absent},              {"is_integer", "", float_is_integer},
+    {"as_integer_ratio", "*", number_absent}, {"conjugate", "", int_conjugate},
+    {"fromhex", "*", number_absent},          {"hex", "*", number_absent},
+    {"is_integer", "", float_is_integer},
 };
 
 // --- loops, cyclers ---
@@ -213,7 +226,8 @@ static const jinja_builtin cycler_methods[] = {{"next", "", cycler_next}, {"rese
 METHOD(f_range) {
     (void)self;
     int64_t bounds[3] = {0, 0, 1};
-    if (args->n < 1 || args->n > 3 || args->n_kw) return jinja_fail(rt, MOSA_EINVALID, "range expected 1 to 3 arguments");
+    if (args->n < 1 || args->n > 3 || args->n_kw)
+        return jinja_fail(rt, MOSA_EINVALID, "range expected 1 to 3 arguments");
     for (size_t i = 0; i < args->n; i++)
         if (!jinja_index(rt, args->pos[i], "a range bound", &bounds[args->n == 1 ? 1 : i])) return false;
     int64_t start = bounds[0], stop = bounds[1], step = bounds[2];
@@ -287,8 +301,8 @@ METHOD(f_raise_exception) {
     (void)out;
     const jinja_str *message;
     if (!jinja_to_str(rt, args->pos[0], &message)) return false;
-    mosa_fail(rt->err, MOSA_EINVALID, "%.*s", (int)(message->len < MOSA_ERROR_MESSAGE_MAX ? message->len : MOSA_ERROR_MESSAGE_MAX),
-              message->data);
+    mosa_fail(rt->err, MOSA_EINVALID, "%.*s",
+              (int)(message->len < MOSA_ERROR_MESSAGE_MAX ? message->len : MOSA_ERROR_MESSAGE_MAX), message->data);
     return false;
 }
 
@@ -297,7 +311,8 @@ METHOD(f_strftime_now) {
     struct tm local;
     const struct tm *now = rt->inputs->now;
     if (args->pos[0].type != JINJA_STR)
-        return jinja_fail(rt, MOSA_EINVALID, "strftime() argument 1 must be str, not %s", jinja_type_name(args->pos[0]));
+        return jinja_fail(rt, MOSA_EINVALID, "strftime() argument 1 must be str, not %s",
+                          jinja_type_name(args->pos[0]));
     if (!now) {
         time_t seconds = time(NULL);
         if (!localtime_r(&seconds, &local)) return jinja_fail(rt, MOSA_EINTERNAL, "no local time");
@@ -312,7 +327,8 @@ METHOD(f_strftime_now) {
 #pragma GCC diagnostic ignored "-Wformat-nonliteral"
     size_t len = strftime(text, STRFTIME_MAX, pattern, now);
 #pragma GCC diagnostic pop
-    if (len == 0) return jinja_fail(rt, MOSA_EINVALID, "strftime_now: the result is longer than %d bytes", STRFTIME_MAX);
+    if (len == 0)
+        return jinja_fail(rt, MOSA_EINVALID, "strftime_now: the result is longer than %d bytes", STRFTIME_MAX);
     if (!jinja_utf8_valid(text, len - 1)) return jinja_fail(rt, MOSA_EINVALID, "strftime_now: the result is not UTF-8");
     const jinja_str *s = jinja_new_str(rt, text, len - 1, jinja_str_trusted(format) ? JINJA_TRUSTED : 0);
     if (s) *out = jinja_of_str(s);
@@ -320,14 +336,10 @@ METHOD(f_strftime_now) {
 }
 
 static const jinja_builtin functions[] = {
-    {"cycler", "*", f_cycler},
-    {"dict", "*", f_dict},
-    {"joiner", "sep", f_joiner},
-    {"lipsum", "*", f_lipsum},
-    {"namespace", "*", f_namespace},
-    {"raise_exception", "message!", f_raise_exception},
-    {"range", "*", f_range},
-    {"strftime_now", "format!", f_strftime_now},
+    {"cycler", "*", f_cycler},       {"dict", "*", f_dict},
+    {"joiner", "sep", f_joiner},     {"lipsum", "*", f_lipsum},
+    {"namespace", "*", f_namespace}, {"raise_exception", "message!", f_raise_exception},
+    {"range", "*", f_range},         {"strftime_now", "format!", f_strftime_now},
 };
 
 static const jinja_builtin dict_function_methods[] = {{"fromkeys", "/iterable! value", dict_fromkeys}};
@@ -344,21 +356,31 @@ const jinja_builtin *jinja_find_function(mosa_slice name) {
 
 static jinja_table methods_of(jinja_value object) {
     switch ((jinja_type)object.type) {
-    case JINJA_STR: return jinja_str_methods;
-    case JINJA_LIST: return (jinja_table){list_methods, MOSA_COUNT(list_methods)};
-    case JINJA_TUPLE: return (jinja_table){tuple_methods, MOSA_COUNT(tuple_methods)};
-    case JINJA_DICT: return (jinja_table){dict_methods, MOSA_COUNT(dict_methods)};
-    case JINJA_RANGE: return (jinja_table){range_methods, MOSA_COUNT(range_methods)};
+    case JINJA_STR:
+        return jinja_str_methods;
+    case JINJA_LIST:
+        return (jinja_table){list_methods, MOSA_COUNT(list_methods)};
+    case JINJA_TUPLE:
+        return (jinja_table){tuple_methods, MOSA_COUNT(tuple_methods)};
+    case JINJA_DICT:
+        return (jinja_table){dict_methods, MOSA_COUNT(dict_methods)};
+    case JINJA_RANGE:
+        return (jinja_table){range_methods, MOSA_COUNT(range_methods)};
     case JINJA_BOOL:
-    case JINJA_INT: return (jinja_table){int_methods, MOSA_COUNT(int_methods)};
-    case JINJA_FLOAT: return (jinja_table){float_methods, MOSA_COUNT(float_methods)};
-    case JINJA_LOOP: return (jinja_table){loop_methods, MOSA_COUNT(loop_methods)};
-    case JINJA_CYCLER: return (jinja_table){cycler_methods, MOSA_COUNT(cycler_methods)};
+    case JINJA_INT:
+        return (jinja_table){int_methods, MOSA_COUNT(int_methods)};
+    case JINJA_FLOAT:
+        return (jinja_table){float_methods, MOSA_COUNT(float_methods)};
+    case JINJA_LOOP:
+        return (jinja_table){loop_methods, MOSA_COUNT(loop_methods)};
+    case JINJA_CYCLER:
+        return (jinja_table){cycler_methods, MOSA_COUNT(cycler_methods)};
     case JINJA_FUNCTION:
         if (strcmp(object.as.function->name, "dict") == 0)
             return (jinja_table){dict_function_methods, MOSA_COUNT(dict_function_methods)};
         return (jinja_table){NULL, 0};
-    default: return (jinja_table){NULL, 0};
+    default:
+        return (jinja_table){NULL, 0};
     }
 }
 

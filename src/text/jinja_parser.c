@@ -81,7 +81,9 @@ bool node_vec_push(parser *p, node_vec *vec, const jinja_node *node) {
     return true;
 }
 
-jinja_nodes node_vec_done(const node_vec *vec) { return (jinja_nodes){vec->items, vec->n}; }
+jinja_nodes node_vec_done(const node_vec *vec) {
+    return (jinja_nodes){.items = vec->items, .n = vec->n};
+}
 
 static bool grow_names(parser *p) {
     jinja_names *names = &p->tmpl->names;
@@ -112,6 +114,10 @@ unsigned parser_slot(parser *p, const jinja_str *name, bool *ok) {
     for (; names->index[at]; at = (at + 1) & mask) {
         unsigned slot = names->index[at] - 1;
         if (mosa_slice_eq(jinja_slice_of(names->items[slot]), jinja_slice_of(name))) return slot;
+    }
+    if (names->n >= PARSE_NAMES_MAX) {
+        *ok = parser_fail(p, "more than %d different names", PARSE_NAMES_MAX);
+        return 0;
     }
     names->items[names->n++] = name;
     names->index[at] = (uint32_t)names->n;
@@ -169,7 +175,8 @@ static bool parse_body(parser *p, const char *const *ends, jinja_nodes *out) {
         if (!ok) return false;
     }
     if (!flush_output(p, &pending, &body)) return false;
-    if (ends && p->token->type == TOKEN_END) return parser_fail(p, "unexpected end of template, expected '%s'", ends[0]);
+    if (ends && p->token->type == TOKEN_END)
+        return parser_fail(p, "unexpected end of template, expected '%s'", ends[0]);
     p->depth--;
     *out = node_vec_done(&body);
     return true;
@@ -392,7 +399,8 @@ static bool parse_named_block(parser *p, jinja_node *node) {
     p->in_loop = 0;
     bool ok = parse_scope_to(p, "endblock", &node->as.block.body);
     p->in_loop = in_loop;
-    if (ok && p->token->type == TOKEN_NAME && mosa_slice_eq(jinja_slice_of(p->token->value.as.str), jinja_slice_of(name)))
+    if (ok && p->token->type == TOKEN_NAME &&
+        mosa_slice_eq(jinja_slice_of(p->token->value.as.str), jinja_slice_of(name)))
         p->token++;
     return ok;
 }
@@ -411,8 +419,8 @@ static bool parse_print_statement(parser *p, jinja_node *node) {
 }
 
 static bool parse_jump(parser *p, jinja_node *node) {
-    if (p->in_loop == 0) return parser_fail(p, "'%.*s' outside loop", (int)p->token->value.as.str->len,
-                                            p->token->value.as.str->data);
+    if (p->in_loop == 0)
+        return parser_fail(p, "'%.*s' outside loop", (int)p->token->value.as.str->len, p->token->value.as.str->data);
     (void)node;
     p->token++;
     return true;
@@ -474,7 +482,7 @@ static mosa_status parse_source(mosa_jinja_template *tmpl, mosa_slice source, mo
     size_t n;
     MOSA_TRY(jinja_lex(&tmpl->arena, source, &tokens, &n, err));
     parser p = {.tmpl = tmpl, .token = tokens, .err = err ? err : &local};
-    if (!intern_special(&p) || !parse_body(&p, NULL, &tmpl->body)) return p.err->status;
+    if (!intern_special(&p) || !parse_body(&p, NULL, &tmpl->body) || !parser_find_hidden(&p)) return p.err->status;
     if (p.unknown.name)
         return mosa_fail(err, MOSA_ECORRUPT, "chat template, line %u: no %s named '%.*s'", p.unknown.line,
                          p.unknown.what, (int)(p.unknown.name->len < 80 ? p.unknown.name->len : 80),
@@ -508,4 +516,6 @@ void mosa_jinja_destroy(mosa_jinja_template *tmpl) {
     free(tmpl);
 }
 
-bool mosa_jinja_has_generation(const mosa_jinja_template *tmpl) { return tmpl->has_generation; }
+bool mosa_jinja_has_generation(const mosa_jinja_template *tmpl) {
+    return tmpl->has_generation;
+}

@@ -5,8 +5,8 @@
 #include "text/jinja_ast.h"
 
 enum {
-    PARSE_DEPTH_MAX = 120,   // nested brackets, operators and blocks
-    PARSE_TAGS_MAX = 6       // end tags that a body may stop at
+    PARSE_DEPTH_MAX = 120, // nested brackets, operators and blocks
+    PARSE_NAMES_MAX = 4096 // different names in one template
 };
 
 // Names that a macro's body mentions; a stack of these follows the nesting of macros.
@@ -26,9 +26,9 @@ typedef struct parser {
     mosa_jinja_template *tmpl;
     const jinja_token *token; // current; the array ends with TOKEN_END
     unsigned depth;
-    bool soft;            // inside an if: unknown filters are found out late
-    unsigned in_for;      // enclosing for statements, through macros too
-    unsigned in_loop;     // enclosing loops that break and continue can reach
+    bool soft;        // inside an if: unknown filters are found out late
+    unsigned in_for;  // enclosing for statements, through macros too
+    unsigned in_loop; // enclosing loops that break and continue can reach
     parser_macro *macro;
     parser_unknown unknown;
     mosa_error *err;
@@ -56,6 +56,8 @@ bool parse_expression(parser *p, bool with_condition, const jinja_node **out);
 bool parse_tuple(parser *p, bool with_condition, const char *end_word, bool parenthesised, const jinja_node **out);
 bool parse_target(parser *p, const char *end_word, bool with_namespace, const jinja_node **out);
 bool parse_filter(parser *p, const jinja_node *operand, bool inline_start, const jinja_node **out);
+bool parser_find_hidden(parser *p); // fills the scopes of the finished tree
+
 bool parse_name_node(parser *p, bool load, const jinja_node **out);
 
 #endif

@@ -89,7 +89,8 @@ static mosa_status hand_out(const jinja_builder *b, mosa_jinja_output *out, mosa
     size_t offset = 0;
     for (size_t i = 0; i < b->n_runs; i++) {
         const jinja_run *run = &b->runs[i];
-        result.ranges[i] = (mosa_text_range){.offset = offset, .len = run->end - offset,
+        result.ranges[i] = (mosa_text_range){.offset = offset,
+                                             .len = run->end - offset,
                                              .trusted = run->flags & JINJA_TRUSTED,
                                              .generated = run->flags & JINJA_GENERATED};
         offset = run->end;
@@ -117,7 +118,7 @@ mosa_status mosa_jinja_render(const mosa_jinja_template *tmpl, const mosa_jinja_
     b.limit = rt.limits.max_output_bytes;
     rt.out = &b;
     mosa_status status = MOSA_OK;
-    rt.frame = rt.root_frame = jinja_push_frame(&rt, NULL);
+    rt.frame = rt.root_frame = jinja_push_frame(&rt, NULL, &tmpl->body.scope);
     if (!rt.frame || !resolve_globals(&rt) || jinja_exec(&rt, &tmpl->body) == FLOW_ERROR || b.failed)
         status = rt.err->status;
     else

@@ -69,10 +69,17 @@ static void repr_escape(jinja_builder *b, uint32_t c, uint8_t flags) {
     char text[16];
     const char *format = c < 0x100 ? "\\x%02x" : c < 0x10000 ? "\\u%04x" : "\\U%08x";
     switch (c) {
-    case '\n': format = "\\n"; break;
-    case '\r': format = "\\r"; break;
-    case '\t': format = "\\t"; break;
-    default: break;
+    case '\n':
+        format = "\\n";
+        break;
+    case '\r':
+        format = "\\r";
+        break;
+    case '\t':
+        format = "\\t";
+        break;
+    default:
+        break;
     }
     jinja_put(b, text, (size_t)snprintf(text, sizeof text, format, c), flags);
 }
@@ -89,8 +96,10 @@ static void repr_str(jinja_builder *b, const jinja_str *s) {
         if (backslash || !jinja_is_printable(c)) {
             uint8_t flags = jinja_str_flags_at(s, i);
             jinja_put_part(b, s, done, i);
-            if (backslash) jinja_put(b, "\\", 1, flags);
-            else repr_escape(b, c, flags);
+            if (backslash)
+                jinja_put(b, "\\", 1, flags);
+            else
+                repr_escape(b, c, flags);
             done = backslash ? i : next;
         }
         i = next;
@@ -144,8 +153,10 @@ static void repr_range(jinja_builder *b, const jinja_range *range) {
 
 static bool repr_macro(jinja_builder *b, const jinja_macro *macro) {
     jinja_put_text(b, "<Macro ");
-    if (macro->signature->name) repr_str(b, macro->signature->name);
-    else jinja_put_text(b, "anonymous");
+    if (macro->signature->name)
+        repr_str(b, macro->signature->name);
+    else
+        jinja_put_text(b, "anonymous");
     jinja_put_text(b, ">");
     return true;
 }
@@ -168,28 +179,43 @@ static bool repr_group(jinja_builder *b, jinja_value v) {
 
 static bool write_repr(jinja_builder *b, jinja_value v) {
     switch ((jinja_type)v.type) {
-    case JINJA_UNDEFINED: jinja_put_text(b, "Undefined"); break;
-    case JINJA_NONE: jinja_put_text(b, "None"); break;
-    case JINJA_BOOL: jinja_put_text(b, v.as.boolean ? "True" : "False"); break;
+    case JINJA_UNDEFINED:
+        jinja_put_text(b, "Undefined");
+        break;
+    case JINJA_NONE:
+        jinja_put_text(b, "None");
+        break;
+    case JINJA_BOOL:
+        jinja_put_text(b, v.as.boolean ? "True" : "False");
+        break;
     case JINJA_INT:
-    case JINJA_FLOAT: put_number(b, v); break;
+    case JINJA_FLOAT:
+        put_number(b, v);
+        break;
     case JINJA_STR:
         if (v.markup) jinja_put_text(b, "Markup(");
         repr_str(b, v.as.str);
         if (v.markup) jinja_put_text(b, ")");
         break;
     case JINJA_LIST:
-    case JINJA_TUPLE: return repr_group(b, v);
-    case JINJA_DICT: return repr_dict(b, v.as.dict);
-    case JINJA_RANGE: repr_range(b, v.as.range); break;
-    case JINJA_VIEW: return repr_view(b, v);
+    case JINJA_TUPLE:
+        return repr_group(b, v);
+    case JINJA_DICT:
+        return repr_dict(b, v.as.dict);
+    case JINJA_RANGE:
+        repr_range(b, v.as.range);
+        break;
+    case JINJA_VIEW:
+        return repr_view(b, v);
     case JINJA_NAMESPACE:
         jinja_put_text(b, "<Namespace ");
         if (!repr_dict(b, v.as.dict)) return false;
         jinja_put_text(b, ">");
         break;
-    case JINJA_MACRO: return repr_macro(b, v.as.macro);
-    case JINJA_LOOP: return repr_loop(b, v.as.loop);
+    case JINJA_MACRO:
+        return repr_macro(b, v.as.macro);
+    case JINJA_LOOP:
+        return repr_loop(b, v.as.loop);
     default: // Python would print an address
         jinja_put_text(b, "<");
         jinja_put_text(b, jinja_type_name(v));
@@ -207,8 +233,10 @@ bool jinja_write_repr(jinja_builder *b, jinja_value v) {
 }
 
 bool jinja_write_str(jinja_builder *b, jinja_value v) {
-    if (v.type == JINJA_STR) jinja_put_str(b, v.as.str);
-    else if (v.type != JINJA_UNDEFINED) return jinja_write_repr(b, v);
+    if (v.type == JINJA_STR)
+        jinja_put_str(b, v.as.str);
+    else if (v.type != JINJA_UNDEFINED)
+        return jinja_write_repr(b, v);
     return !b->failed;
 }
 

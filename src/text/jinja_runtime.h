@@ -17,12 +17,12 @@ struct jinja_rt {
     const mosa_jinja_inputs *inputs;
     mosa_jinja_limits limits; // defaults filled in
     mosa_arena arena;
-    uint64_t steps;           // left
+    uint64_t steps; // left
     unsigned depth;
-    unsigned line;            // of the node being evaluated
+    unsigned line;              // of the node being evaluated
     const jinja_value *globals; // [names.n] what a name means outside of all scopes; MISSING = nothing
     jinja_frame *frame, *root_frame;
-    jinja_builder *out;       // where statements write
+    jinja_builder *out; // where statements write
     mosa_error *err;
 };
 
@@ -30,7 +30,7 @@ bool jinja_fail(jinja_rt *rt, mosa_status status, const char *format, ...) __att
 bool jinja_charge(jinja_rt *rt, uint64_t steps); // false when the step limit is hit
 bool jinja_enter(jinja_rt *rt);                  // one level deeper; pair with rt->depth--
 void *jinja_alloc(jinja_rt *rt, size_t count, size_t size);
-#define JINJA_NEW(rt, type) ((type *)jinja_alloc((rt), 1, sizeof(type)))
+#define JINJA_NEW(rt, type)          ((type *)jinja_alloc((rt), 1, sizeof(type)))
 #define JINJA_ARRAY(rt, type, count) ((type *)jinja_alloc((rt), (count), sizeof(type)))
 
 // --- strings (jinja_string.c) ---
@@ -60,11 +60,11 @@ const jinja_str *jinja_substr(jinja_rt *rt, const jinja_str *s, size_t from, siz
 bool jinja_substr_value(jinja_rt *rt, const jinja_str *s, size_t from, size_t to, jinja_value *out);
 bool jinja_text_value(jinja_rt *rt, const char *text, jinja_value *out); // trusted copy
 size_t jinja_str_chars(const jinja_str *s);
-size_t jinja_str_offset(const jinja_str *s, size_t chars);                // byte offset of a code point
-int jinja_str_compare(const jinja_str *a, const jinja_str *b);            // by code points
-size_t jinja_str_find(const jinja_str *s, size_t from, const jinja_str *needle); // byte offset, SIZE_MAX = absent
+size_t jinja_str_offset(const jinja_str *s, size_t chars);                             // byte offset of a code point
+int jinja_str_compare(const jinja_str *a, const jinja_str *b);                         // by code points
+size_t jinja_str_find(const jinja_str *s, size_t from, const jinja_str *needle);       // byte offset, SIZE_MAX = absent
 bool jinja_str_mark(jinja_rt *rt, const jinja_str *s, uint8_t flag, jinja_value *out); // adds a mark to every byte
-bool jinja_str_markup(jinja_rt *rt, jinja_value v, jinja_value *out);     // markupsafe.escape(v)
+bool jinja_str_markup(jinja_rt *rt, jinja_value v, jinja_value *out);                  // markupsafe.escape(v)
 
 // --- writing values (jinja_repr.c, jinja_json.c) ---
 
@@ -124,8 +124,7 @@ bool jinja_getitem(jinja_rt *rt, jinja_value object, jinja_value key, jinja_valu
 bool jinja_slice(jinja_rt *rt, jinja_value object, jinja_value start, jinja_value stop, jinja_value step,
                  jinja_value *out);
 bool jinja_index(jinja_rt *rt, jinja_value v, const char *what, int64_t *out); // an int argument, else TypeError
-bool jinja_undefined_value(jinja_rt *rt, const char *hint, jinja_value owner, const jinja_str *name,
-                           jinja_value *out);
+bool jinja_undefined_value(jinja_rt *rt, const char *hint, jinja_value owner, const jinja_str *name, jinja_value *out);
 bool jinja_fail_undefined(jinja_rt *rt, jinja_value v); // the error that using it raises
 
 // --- arithmetic (jinja_arith.c) ---
@@ -226,7 +225,9 @@ bool jinja_eval_filter(jinja_rt *rt, const jinja_node *node, jinja_value capture
 bool jinja_eval_args(jinja_rt *rt, const jinja_arguments *args, const jinja_kwarg *extra, jinja_args *out);
 bool jinja_bind(jinja_rt *rt, jinja_frame *frame, unsigned slot, jinja_value value);
 bool jinja_assign(jinja_rt *rt, jinja_frame *frame, const jinja_node *target, jinja_value value);
-jinja_frame *jinja_push_frame(jinja_rt *rt, jinja_frame *parent);
+// A new frame for a body: its hidden names are bound to nothing. scope may be NULL.
+jinja_frame *jinja_push_frame(jinja_rt *rt, jinja_frame *parent, const jinja_scope *scope);
+bool jinja_hide_names(jinja_rt *rt, jinja_frame *frame, const jinja_scope *scope);
 
 jinja_flow jinja_exec(jinja_rt *rt, const jinja_nodes *body);
 jinja_flow jinja_exec_for(jinja_rt *rt, const jinja_node *node);

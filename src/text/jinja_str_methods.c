@@ -6,32 +6,56 @@
 
 #define METHOD(name) static bool name(jinja_rt *rt, jinja_value self, const jinja_args *args, jinja_value *out)
 
-static bool is_absent(jinja_value v) { return v.type == JINJA_MISSING || v.type == JINJA_NONE; }
+static bool is_absent(jinja_value v) {
+    return v.type == JINJA_MISSING || v.type == JINJA_NONE;
+}
 
 static bool need_str(jinja_rt *rt, jinja_value v, const char *what, const jinja_str **out) {
     if (v.type == JINJA_UNDEFINED) return jinja_fail_undefined(rt, v);
-    if (v.type != JINJA_STR)
-        return jinja_fail(rt, MOSA_EINVALID, "%s must be str, not %s", what, jinja_type_name(v));
+    if (v.type != JINJA_STR) return jinja_fail(rt, MOSA_EINVALID, "%s must be str, not %s", what, jinja_type_name(v));
     *out = v.as.str;
     return true;
 }
 
-METHOD(m_upper) { (void)args; return jinja_change_case(rt, self, JINJA_UPPER, out); }
-METHOD(m_lower) { (void)args; return jinja_change_case(rt, self, JINJA_LOWER, out); }
-METHOD(m_casefold) { (void)args; return jinja_change_case(rt, self, JINJA_FOLD, out); }
-METHOD(m_capitalize) { (void)args; return jinja_capitalize(rt, self, out); }
-METHOD(m_swapcase) { (void)args; return jinja_swapcase(rt, self, out); }
-METHOD(m_title) { (void)args; return jinja_title(rt, self, out); }
-METHOD(m_strip) { return jinja_strip(rt, self, args->pos[0], true, true, out); }
-METHOD(m_lstrip) { return jinja_strip(rt, self, args->pos[0], true, false, out); }
-METHOD(m_rstrip) { return jinja_strip(rt, self, args->pos[0], false, true, out); }
+METHOD(m_upper) {
+    (void)args;
+    return jinja_change_case(rt, self, JINJA_UPPER, out);
+}
+METHOD(m_lower) {
+    (void)args;
+    return jinja_change_case(rt, self, JINJA_LOWER, out);
+}
+METHOD(m_casefold) {
+    (void)args;
+    return jinja_change_case(rt, self, JINJA_FOLD, out);
+}
+METHOD(m_capitalize) {
+    (void)args;
+    return jinja_capitalize(rt, self, out);
+}
+METHOD(m_swapcase) {
+    (void)args;
+    return jinja_swapcase(rt, self, out);
+}
+METHOD(m_title) {
+    (void)args;
+    return jinja_title(rt, self, out);
+}
+METHOD(m_strip) {
+    return jinja_strip(rt, self, args->pos[0], true, true, out);
+}
+METHOD(m_lstrip) {
+    return jinja_strip(rt, self, args->pos[0], true, false, out);
+}
+METHOD(m_rstrip) {
+    return jinja_strip(rt, self, args->pos[0], false, true, out);
+}
 
 METHOD(m_replace) {
     const jinja_str *old, *new_text;
     int64_t count;
     if (!need_str(rt, args->pos[0], "replace() argument 1", &old) ||
-        !need_str(rt, args->pos[1], "replace() argument 2", &new_text) ||
-        !jinja_arg_int(rt, args->pos[2], -1, &count))
+        !need_str(rt, args->pos[1], "replace() argument 2", &new_text) || !jinja_arg_int(rt, args->pos[2], -1, &count))
         return false;
     return jinja_replace(rt, self, old, new_text, count, out);
 }
@@ -69,18 +93,28 @@ static bool search(jinja_rt *rt, jinja_value self, const jinja_args *args, bool 
     bool valid;
     if (!need_str(rt, args->pos[0], "the argument", &needle) || !bounds(rt, s, args, &from, &to, &valid)) return false;
     if (!jinja_charge(rt, last ? s->len / 8 : s->len / 64)) return false;
-    if (valid && last) found = find_last(s, from, to, needle);
-    else if (valid) found = jinja_str_find(s, from, needle);
+    if (valid && last)
+        found = find_last(s, from, to, needle);
+    else if (valid)
+        found = jinja_str_find(s, from, needle);
     if (found != SIZE_MAX && found + needle->len > to) found = SIZE_MAX;
     if (found == SIZE_MAX && must) return jinja_fail(rt, MOSA_EINVALID, "substring not found");
     *out = jinja_int(found == SIZE_MAX ? -1 : (int64_t)jinja_utf8_count(s->data, found));
     return true;
 }
 
-METHOD(m_find) { return search(rt, self, args, false, false, out); }
-METHOD(m_rfind) { return search(rt, self, args, true, false, out); }
-METHOD(m_index) { return search(rt, self, args, false, true, out); }
-METHOD(m_rindex) { return search(rt, self, args, true, true, out); }
+METHOD(m_find) {
+    return search(rt, self, args, false, false, out);
+}
+METHOD(m_rfind) {
+    return search(rt, self, args, true, false, out);
+}
+METHOD(m_index) {
+    return search(rt, self, args, false, true, out);
+}
+METHOD(m_rindex) {
+    return search(rt, self, args, true, true, out);
+}
 
 METHOD(m_count) {
     const jinja_str *s = self.as.str, *needle;
@@ -126,24 +160,34 @@ static bool affix(jinja_rt *rt, jinja_value self, const jinja_args *args, bool a
     return true;
 }
 
-METHOD(m_startswith) { return affix(rt, self, args, true, out); }
-METHOD(m_endswith) { return affix(rt, self, args, false, out); }
+METHOD(m_startswith) {
+    return affix(rt, self, args, true, out);
+}
+METHOD(m_endswith) {
+    return affix(rt, self, args, false, out);
+}
 
 static bool remove_affix(jinja_rt *rt, jinja_value self, jinja_value wanted, bool at_start, jinja_value *out) {
     const jinja_str *s = self.as.str, *text;
     if (!need_str(rt, wanted, "the argument", &text)) return false;
     size_t from = 0, to = s->len;
     if (matches_end(s, 0, s->len, text, at_start)) {
-        if (at_start) from = text->len;
-        else to -= text->len;
+        if (at_start)
+            from = text->len;
+        else
+            to -= text->len;
     }
     if (!jinja_substr_value(rt, s, from, to, out)) return false;
     out->markup = self.markup;
     return true;
 }
 
-METHOD(m_removeprefix) { return remove_affix(rt, self, args->pos[0], true, out); }
-METHOD(m_removesuffix) { return remove_affix(rt, self, args->pos[0], false, out); }
+METHOD(m_removeprefix) {
+    return remove_affix(rt, self, args->pos[0], true, out);
+}
+METHOD(m_removesuffix) {
+    return remove_affix(rt, self, args->pos[0], false, out);
+}
 
 static bool push_part(jinja_rt *rt, jinja_vec *parts, const jinja_str *s, size_t from, size_t to) {
     jinja_value part;
@@ -173,8 +217,7 @@ static bool split_words(jinja_rt *rt, const jinja_str *s, int64_t most, bool fro
     for (;; most--) {
         at = from_right ? space_start(s, at, true) : space_end(s, at, true);
         if (at == (from_right ? 0 : s->len)) return true;
-        if (most == 0)
-            return from_right ? push_part(rt, parts, s, 0, at) : push_part(rt, parts, s, at, s->len);
+        if (most == 0) return from_right ? push_part(rt, parts, s, 0, at) : push_part(rt, parts, s, at, s->len);
         size_t end = from_right ? space_start(s, at, false) : space_end(s, at, false);
         if (!push_part(rt, parts, s, from_right ? end : at, from_right ? at : end)) return false;
         at = end;
@@ -188,8 +231,10 @@ static bool split_at(jinja_rt *rt, const jinja_str *s, const jinja_str *sep, int
         size_t found = from_right ? find_last(s, 0, to, sep) : jinja_str_find(s, from, sep);
         if (found == SIZE_MAX) break;
         if (!push_part(rt, parts, s, from_right ? found + sep->len : from, from_right ? to : found)) return false;
-        if (from_right) to = found;
-        else from = found + sep->len;
+        if (from_right)
+            to = found;
+        else
+            from = found + sep->len;
     }
     return push_part(rt, parts, s, from, to);
 }
@@ -215,14 +260,20 @@ static bool split(jinja_rt *rt, jinja_value self, const jinja_args *args, bool f
     return jinja_vec_list(rt, &parts, JINJA_LIST, out);
 }
 
-METHOD(m_split) { return split(rt, self, args, false, out); }
-METHOD(m_rsplit) { return split(rt, self, args, true, out); }
+METHOD(m_split) {
+    return split(rt, self, args, false, out);
+}
+METHOD(m_rsplit) {
+    return split(rt, self, args, true, out);
+}
 
 METHOD(m_splitlines) {
     jinja_vec lines;
     bool keep;
-    return jinja_arg_bool(rt, args->pos[0], false, &keep) && jinja_split_lines(rt, self.as.str, keep, &lines) &&
-           jinja_vec_list(rt, &lines, JINJA_LIST, out);
+    if (!jinja_arg_bool(rt, args->pos[0], false, &keep) || !jinja_split_lines(rt, self.as.str, keep, &lines))
+        return false;
+    for (size_t i = 0; i < lines.n; i++) lines.items[i].markup = self.markup;
+    return jinja_vec_list(rt, &lines, JINJA_LIST, out);
 }
 
 static bool partition(jinja_rt *rt, jinja_value self, jinja_value wanted, bool last, jinja_value *out) {
@@ -237,8 +288,12 @@ static bool partition(jinja_rt *rt, jinja_value self, jinja_value wanted, bool l
            push_part(rt, &parts, s, after, s->len) && jinja_vec_list(rt, &parts, JINJA_TUPLE, out);
 }
 
-METHOD(m_partition) { return partition(rt, self, args->pos[0], false, out); }
-METHOD(m_rpartition) { return partition(rt, self, args->pos[0], true, out); }
+METHOD(m_partition) {
+    return partition(rt, self, args->pos[0], false, out);
+}
+METHOD(m_rpartition) {
+    return partition(rt, self, args->pos[0], true, out);
+}
 
 METHOD(m_join) {
     jinja_iter it;
@@ -271,9 +326,15 @@ static bool justify(jinja_rt *rt, jinja_value self, const jinja_args *args, int 
     return jinja_pad(rt, self, where < 0 ? 0 : n, where < 0 ? n : 0, fill, out);
 }
 
-METHOD(m_center) { return justify(rt, self, args, 0, out); }
-METHOD(m_ljust) { return justify(rt, self, args, -1, out); }
-METHOD(m_rjust) { return justify(rt, self, args, 1, out); }
+METHOD(m_center) {
+    return justify(rt, self, args, 0, out);
+}
+METHOD(m_ljust) {
+    return justify(rt, self, args, -1, out);
+}
+METHOD(m_rjust) {
+    return justify(rt, self, args, 1, out);
+}
 
 METHOD(m_zfill) {
     const jinja_str *s = self.as.str;
@@ -309,10 +370,13 @@ METHOD(m_expandtabs) {
     return jinja_build(&b, out);
 }
 
-METHOD(m_format) { return jinja_brace_format(rt, self, args, out); }
+METHOD(m_format) {
+    return jinja_brace_format(rt, self, args, out);
+}
 
 METHOD(m_format_map) {
-    if (args->pos[0].type != JINJA_DICT) return jinja_fail(rt, MOSA_EINVALID, "format_map() argument must be a mapping");
+    if (args->pos[0].type != JINJA_DICT)
+        return jinja_fail(rt, MOSA_EINVALID, "format_map() argument must be a mapping");
     const jinja_dict *dict = args->pos[0].as.dict;
     jinja_kwarg *kw = JINJA_ARRAY(rt, jinja_kwarg, dict->n);
     size_t n = 0;
@@ -332,7 +396,9 @@ static bool all_chars(jinja_value self, bool (*accepts)(uint32_t), jinja_value *
     return true;
 }
 
-static bool is_alnum(uint32_t c) { return jinja_is_alpha(c) || jinja_is_numeric(c); }
+static bool is_alnum(uint32_t c) {
+    return jinja_is_alpha(c) || jinja_is_numeric(c);
+}
 
 #define IS_METHOD(name, accepts)                                                                                       \
     METHOD(name) {                                                                                                     \

@@ -16,8 +16,10 @@ static size_t run_at(const jinja_str *s, size_t offset) {
     size_t low = 0, high = s->n_runs - 1;
     while (low < high) {
         size_t mid = (low + high) / 2;
-        if (offset >= s->runs[mid].end) low = mid + 1;
-        else high = mid;
+        if (offset >= s->runs[mid].end)
+            low = mid + 1;
+        else
+            high = mid;
     }
     return low;
 }
@@ -26,7 +28,9 @@ uint8_t jinja_str_flags_at(const jinja_str *s, size_t offset) {
     return s->runs ? s->runs[run_at(s, offset)].flags : s->flags;
 }
 
-void jinja_builder_init(jinja_builder *b, jinja_rt *rt) { *b = (jinja_builder){.rt = rt}; }
+void jinja_builder_init(jinja_builder *b, jinja_rt *rt) {
+    *b = (jinja_builder){.rt = rt};
+}
 
 static bool grow(jinja_builder *b, size_t extra) {
     if (b->failed) return false;
@@ -73,7 +77,9 @@ void jinja_put(jinja_builder *b, const char *data, size_t len, uint8_t flags) {
     if (!mark_run(b, b->len, flags)) b->failed = true;
 }
 
-void jinja_put_text(jinja_builder *b, const char *text) { jinja_put(b, text, strlen(text), JINJA_TRUSTED); }
+void jinja_put_text(jinja_builder *b, const char *text) {
+    jinja_put(b, text, strlen(text), JINJA_TRUSTED);
+}
 
 void jinja_put_char(jinja_builder *b, uint32_t code_point, uint8_t flags) {
     char bytes[4];
@@ -93,19 +99,32 @@ void jinja_put_part(jinja_builder *b, const jinja_str *s, size_t from, size_t to
     }
 }
 
-void jinja_put_str(jinja_builder *b, const jinja_str *s) { jinja_put_part(b, s, 0, s->len); }
+void jinja_put_str(jinja_builder *b, const jinja_str *s) {
+    jinja_put_part(b, s, 0, s->len);
+}
 
 void jinja_put_escaped(jinja_builder *b, const jinja_str *s) {
     size_t done = 0;
     for (size_t i = 0; i < s->len; i++) {
         const char *entity = NULL;
         switch (s->data[i]) {
-        case '&': entity = "&amp;"; break;
-        case '<': entity = "&lt;"; break;
-        case '>': entity = "&gt;"; break;
-        case '"': entity = "&#34;"; break;
-        case '\'': entity = "&#39;"; break;
-        default: continue;
+        case '&':
+            entity = "&amp;";
+            break;
+        case '<':
+            entity = "&lt;";
+            break;
+        case '>':
+            entity = "&gt;";
+            break;
+        case '"':
+            entity = "&#34;";
+            break;
+        case '\'':
+            entity = "&#39;";
+            break;
+        default:
+            continue;
         }
         jinja_put_part(b, s, done, i);
         jinja_put(b, entity, strlen(entity), jinja_str_flags_at(s, i));
@@ -118,7 +137,9 @@ bool jinja_build(jinja_builder *b, jinja_value *out) {
     if (b->failed) return false;
     jinja_str *s = JINJA_NEW(b->rt, jinja_str);
     if (!s) return false;
-    *s = (jinja_str){.data = b->data ? b->data : "", .len = b->len, .chars = JINJA_CHARS_UNKNOWN,
+    *s = (jinja_str){.data = b->data ? b->data : "",
+                     .len = b->len,
+                     .chars = JINJA_CHARS_UNKNOWN,
                      .flags = b->n_runs ? b->runs[0].flags : JINJA_TRUSTED};
     if (b->n_runs > 1) {
         s->runs = b->runs;

@@ -96,8 +96,10 @@ bool jinja_pad(jinja_rt *rt, jinja_value self, size_t left, size_t right, const 
         if (side == 1) jinja_put_str(&b, self.as.str);
         for (size_t i = 0; i < (side ? right : left) && !b.failed; i++) {
             if (!jinja_charge(rt, 1)) return false;
-            if (fill) jinja_put_str(&b, fill);
-            else jinja_put_text(&b, " ");
+            if (fill)
+                jinja_put_str(&b, fill);
+            else
+                jinja_put_text(&b, " ");
         }
     }
     if (!jinja_build(&b, out)) return false;

@@ -43,17 +43,32 @@ static bool remainder_is(jinja_rt *rt, jinja_value self, jinja_value divisor, in
     return answer(out, equal);
 }
 
-TEST(t_odd) { (void)args; return remainder_is(rt, self, jinja_int(2), 1, out); }
-TEST(t_even) { (void)args; return remainder_is(rt, self, jinja_int(2), 0, out); }
-TEST(t_divisibleby) { return remainder_is(rt, self, args->pos[0], 0, out); }
+TEST(t_odd) {
+    (void)args;
+    return remainder_is(rt, self, jinja_int(2), 1, out);
+}
+TEST(t_even) {
+    (void)args;
+    return remainder_is(rt, self, jinja_int(2), 0, out);
+}
+TEST(t_divisibleby) {
+    return remainder_is(rt, self, args->pos[0], 0, out);
+}
 
 static bool has_case(jinja_rt *rt, jinja_value self, bool upper, jinja_value *out) {
     const jinja_str *text;
-    return jinja_to_str(rt, self, &text) && jinja_charge(rt, text->len / 64) && answer(out, jinja_has_case(text, upper));
+    return jinja_to_str(rt, self, &text) && jinja_charge(rt, text->len / 64) &&
+           answer(out, jinja_has_case(text, upper));
 }
 
-TEST(t_lower) { (void)args; return has_case(rt, self, false, out); }
-TEST(t_upper) { (void)args; return has_case(rt, self, true, out); }
+TEST(t_lower) {
+    (void)args;
+    return has_case(rt, self, false, out);
+}
+TEST(t_upper) {
+    (void)args;
+    return has_case(rt, self, true, out);
+}
 
 TEST(t_sameas) {
     (void)rt;
@@ -77,13 +92,27 @@ static bool compare(jinja_rt *rt, jinja_operator op, jinja_value a, jinja_value 
     return jinja_compare(rt, op, a, b, &result) && answer(out, result);
 }
 
-TEST(t_eq) { return compare(rt, OP_EQ, self, args->pos[0], out); }
-TEST(t_ne) { return compare(rt, OP_NE, self, args->pos[0], out); }
-TEST(t_lt) { return compare(rt, OP_LT, self, args->pos[0], out); }
-TEST(t_le) { return compare(rt, OP_LTEQ, self, args->pos[0], out); }
-TEST(t_gt) { return compare(rt, OP_GT, self, args->pos[0], out); }
-TEST(t_ge) { return compare(rt, OP_GTEQ, self, args->pos[0], out); }
-TEST(t_in) { return compare(rt, OP_IN, self, args->pos[0], out); }
+TEST(t_eq) {
+    return compare(rt, OP_EQ, self, args->pos[0], out);
+}
+TEST(t_ne) {
+    return compare(rt, OP_NE, self, args->pos[0], out);
+}
+TEST(t_lt) {
+    return compare(rt, OP_LT, self, args->pos[0], out);
+}
+TEST(t_le) {
+    return compare(rt, OP_LTEQ, self, args->pos[0], out);
+}
+TEST(t_gt) {
+    return compare(rt, OP_GT, self, args->pos[0], out);
+}
+TEST(t_ge) {
+    return compare(rt, OP_GTEQ, self, args->pos[0], out);
+}
+TEST(t_in) {
+    return compare(rt, OP_IN, self, args->pos[0], out);
+}
 
 static const jinja_builtin tests[] = {
     {"!=", "/other!", t_ne},
@@ -127,4 +156,6 @@ static const jinja_builtin tests[] = {
     {"upper", "", t_upper},
 };
 
-const jinja_builtin *jinja_find_test(mosa_slice name) { return jinja_find_in(tests, MOSA_COUNT(tests), name); }
+const jinja_builtin *jinja_find_test(mosa_slice name) {
+    return jinja_find_in(tests, MOSA_COUNT(tests), name);
+}

@@ -47,14 +47,18 @@ static bool in_spans(const code_span *spans, size_t n, uint32_t c) {
     size_t low = 0, high = n;
     while (low < high) {
         size_t mid = (low + high) / 2;
-        if (c > spans[mid].last) low = mid + 1;
-        else high = mid;
+        if (c > spans[mid].last)
+            low = mid + 1;
+        else
+            high = mid;
     }
     return low < n && c >= spans[low].first;
 }
 #define IN_SPANS(spans, c) in_spans((spans), sizeof(spans) / sizeof((spans)[0]), (c))
 
-static utf8proc_category_t category(uint32_t c) { return utf8proc_category((utf8proc_int32_t)c); }
+static utf8proc_category_t category(uint32_t c) {
+    return utf8proc_category((utf8proc_int32_t)c);
+}
 
 bool jinja_is_space(uint32_t c) {
     if (c < 0x80) return (c >= 9 && c <= 13) || (c >= 28 && c <= 32);
@@ -71,8 +75,12 @@ bool jinja_is_alpha(uint32_t c) {
     return cat >= UTF8PROC_CATEGORY_LU && cat <= UTF8PROC_CATEGORY_LO;
 }
 
-bool jinja_is_decimal(uint32_t c) { return category(c) == UTF8PROC_CATEGORY_ND; }
-bool jinja_is_digit(uint32_t c) { return jinja_is_decimal(c) || IN_SPANS(digit_spans, c); }
+bool jinja_is_decimal(uint32_t c) {
+    return category(c) == UTF8PROC_CATEGORY_ND;
+}
+bool jinja_is_digit(uint32_t c) {
+    return jinja_is_decimal(c) || IN_SPANS(digit_spans, c);
+}
 
 bool jinja_is_numeric(uint32_t c) {
     utf8proc_category_t cat = category(c);
@@ -89,15 +97,25 @@ bool jinja_is_printable(uint32_t c) {
     case UTF8PROC_CATEGORY_CO:
     case UTF8PROC_CATEGORY_ZL:
     case UTF8PROC_CATEGORY_ZP:
-    case UTF8PROC_CATEGORY_ZS: return false;
-    default: return true;
+    case UTF8PROC_CATEGORY_ZS:
+        return false;
+    default:
+        return true;
     }
 }
 
-bool jinja_is_upper(uint32_t c) { return category(c) == UTF8PROC_CATEGORY_LU || IN_SPANS(other_upper_spans, c); }
-bool jinja_is_lower(uint32_t c) { return category(c) == UTF8PROC_CATEGORY_LL || IN_SPANS(other_lower_spans, c); }
-bool jinja_is_title(uint32_t c) { return category(c) == UTF8PROC_CATEGORY_LT; }
-bool jinja_is_cased(uint32_t c) { return jinja_is_upper(c) || jinja_is_lower(c) || jinja_is_title(c); }
+bool jinja_is_upper(uint32_t c) {
+    return category(c) == UTF8PROC_CATEGORY_LU || IN_SPANS(other_upper_spans, c);
+}
+bool jinja_is_lower(uint32_t c) {
+    return category(c) == UTF8PROC_CATEGORY_LL || IN_SPANS(other_lower_spans, c);
+}
+bool jinja_is_title(uint32_t c) {
+    return category(c) == UTF8PROC_CATEGORY_LT;
+}
+bool jinja_is_cased(uint32_t c) {
+    return jinja_is_upper(c) || jinja_is_lower(c) || jinja_is_title(c);
+}
 
 bool jinja_is_case_ignorable(uint32_t c) {
     if (c == '\'' || c == '.' || c == ':' || c == 0xB7 || c == 0x2018 || c == 0x2019 || c == 0x2024 || c == 0x2027)
@@ -107,12 +125,16 @@ bool jinja_is_case_ignorable(uint32_t c) {
     case UTF8PROC_CATEGORY_ME:
     case UTF8PROC_CATEGORY_CF:
     case UTF8PROC_CATEGORY_LM:
-    case UTF8PROC_CATEGORY_SK: return true;
-    default: return false;
+    case UTF8PROC_CATEGORY_SK:
+        return true;
+    default:
+        return false;
     }
 }
 
-bool jinja_is_word(uint32_t c) { return c == '_' || jinja_is_alpha(c) || jinja_is_numeric(c); }
+bool jinja_is_word(uint32_t c) {
+    return c == '_' || jinja_is_alpha(c) || jinja_is_numeric(c);
+}
 
 bool jinja_is_id_start(uint32_t c) {
     if (c < 0x80) return c == '_' || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
@@ -131,8 +153,10 @@ static size_t special_mapping(const special_case *rows, size_t n, uint32_t c, ui
     size_t low = 0, high = n;
     while (low < high) {
         size_t mid = (low + high) / 2;
-        if (rows[mid].from < c) low = mid + 1;
-        else high = mid;
+        if (rows[mid].from < c)
+            low = mid + 1;
+        else
+            high = mid;
     }
     if (low >= n || rows[low].from != c) return 0;
     size_t count = 0;

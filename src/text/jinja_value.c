@@ -7,26 +7,45 @@
 const char *jinja_type_name(jinja_value v) {
     switch ((jinja_type)v.type) {
     case JINJA_MISSING:
-    case JINJA_UNDEFINED: return "Undefined";
-    case JINJA_NONE: return "NoneType";
-    case JINJA_BOOL: return "bool";
-    case JINJA_INT: return "int";
-    case JINJA_FLOAT: return "float";
-    case JINJA_STR: return v.markup ? "Markup" : "str";
-    case JINJA_LIST: return "list";
-    case JINJA_TUPLE: return "tuple";
-    case JINJA_DICT: return "dict";
-    case JINJA_RANGE: return "range";
+    case JINJA_UNDEFINED:
+        return "Undefined";
+    case JINJA_NONE:
+        return "NoneType";
+    case JINJA_BOOL:
+        return "bool";
+    case JINJA_INT:
+        return "int";
+    case JINJA_FLOAT:
+        return "float";
+    case JINJA_STR:
+        return v.markup ? "Markup" : "str";
+    case JINJA_LIST:
+        return "list";
+    case JINJA_TUPLE:
+        return "tuple";
+    case JINJA_DICT:
+        return "dict";
+    case JINJA_RANGE:
+        return "range";
     case JINJA_VIEW:
-        return v.as.view->kind == JINJA_KEYS ? "dict_keys" : v.as.view->kind == JINJA_VALUES ? "dict_values" : "dict_items";
-    case JINJA_ITER: return v.as.gen->name;
-    case JINJA_NAMESPACE: return "Namespace";
-    case JINJA_MACRO: return "Macro";
-    case JINJA_LOOP: return "LoopContext";
+        return v.as.view->kind == JINJA_KEYS     ? "dict_keys"
+               : v.as.view->kind == JINJA_VALUES ? "dict_values"
+                                                 : "dict_items";
+    case JINJA_ITER:
+        return v.as.gen->name;
+    case JINJA_NAMESPACE:
+        return "Namespace";
+    case JINJA_MACRO:
+        return "Macro";
+    case JINJA_LOOP:
+        return "LoopContext";
     case JINJA_METHOD:
-    case JINJA_FUNCTION: return "function";
-    case JINJA_CYCLER: return "Cycler";
-    case JINJA_JOINER: return "Joiner";
+    case JINJA_FUNCTION:
+        return "function";
+    case JINJA_CYCLER:
+        return "Cycler";
+    case JINJA_JOINER:
+        return "Joiner";
     }
     return "object";
 }
@@ -61,23 +80,43 @@ bool jinja_truth(jinja_rt *rt, jinja_value v, bool *out) {
     switch ((jinja_type)v.type) {
     case JINJA_MISSING:
     case JINJA_UNDEFINED:
-    case JINJA_NONE: *out = false; break;
-    case JINJA_BOOL: *out = v.as.boolean; break;
-    case JINJA_INT: *out = v.as.integer != 0; break;
-    case JINJA_FLOAT: *out = v.as.real != 0; break;
-    case JINJA_STR: *out = v.as.str->len > 0; break;
+    case JINJA_NONE:
+        *out = false;
+        break;
+    case JINJA_BOOL:
+        *out = v.as.boolean;
+        break;
+    case JINJA_INT:
+        *out = v.as.integer != 0;
+        break;
+    case JINJA_FLOAT:
+        *out = v.as.real != 0;
+        break;
+    case JINJA_STR:
+        *out = v.as.str->len > 0;
+        break;
     case JINJA_LIST:
-    case JINJA_TUPLE: *out = v.as.list->n > 0; break;
-    case JINJA_DICT: *out = v.as.dict->n > 0; break;
-    case JINJA_RANGE: *out = v.as.range->n > 0; break;
-    case JINJA_VIEW: *out = v.as.view->dict->n > 0; break;
+    case JINJA_TUPLE:
+        *out = v.as.list->n > 0;
+        break;
+    case JINJA_DICT:
+        *out = v.as.dict->n > 0;
+        break;
+    case JINJA_RANGE:
+        *out = v.as.range->n > 0;
+        break;
+    case JINJA_VIEW:
+        *out = v.as.view->dict->n > 0;
+        break;
     case JINJA_LOOP: {
         size_t length;
         if (!jinja_loop_length(rt, v.as.loop, &length)) return false;
         *out = length > 0;
         break;
     }
-    default: *out = true; break;
+    default:
+        *out = true;
+        break;
     }
     return true;
 }
@@ -112,21 +151,33 @@ static bool hash_tuple(jinja_rt *rt, const jinja_list *list, uint64_t *out) {
 bool jinja_hash(jinja_rt *rt, jinja_value v, uint64_t *out) {
     int64_t integer = 0;
     switch ((jinja_type)v.type) {
-    case JINJA_STR: *out = mosa_hash_bytes(v.as.str->data, v.as.str->len, 1); return jinja_charge(rt, v.as.str->len / 64);
+    case JINJA_STR:
+        *out = mosa_hash_bytes(v.as.str->data, v.as.str->len, 1);
+        return jinja_charge(rt, v.as.str->len / 64);
     case JINJA_BOOL:
-    case JINJA_INT: integer = jinja_as_int(v); break;
+    case JINJA_INT:
+        integer = jinja_as_int(v);
+        break;
     case JINJA_FLOAT:
         if (!float_is_integer(v.as.real, &integer)) {
             *out = mosa_hash_bytes(&v.as.real, sizeof v.as.real, 3);
             return true;
         }
         break;
-    case JINJA_NONE: integer = -1; break;
-    case JINJA_UNDEFINED: integer = -2; break;
-    case JINJA_TUPLE: return hash_tuple(rt, v.as.list, out);
+    case JINJA_NONE:
+        integer = -1;
+        break;
+    case JINJA_UNDEFINED:
+        integer = -2;
+        break;
+    case JINJA_TUPLE:
+        return hash_tuple(rt, v.as.list, out);
     case JINJA_LIST:
-    case JINJA_DICT: return jinja_fail(rt, MOSA_EINVALID, "unhashable type: '%s'", jinja_type_name(v));
-    default: *out = mosa_hash_bytes(&v.as.list, sizeof v.as.list, 4); return true;
+    case JINJA_DICT:
+        return jinja_fail(rt, MOSA_EINVALID, "unhashable type: '%s'", jinja_type_name(v));
+    default:
+        *out = mosa_hash_bytes(&v.as.list, sizeof v.as.list, 4);
+        return true;
     }
     *out = mosa_hash_bytes(&integer, sizeof integer, 2);
     return true;
@@ -147,11 +198,16 @@ static int compare_numbers(jinja_value a, jinja_value b) {
 bool jinja_same(jinja_value a, jinja_value b) {
     if (a.type != b.type) return false;
     switch ((jinja_type)a.type) {
-    case JINJA_NONE: return true;
-    case JINJA_BOOL: return a.as.boolean == b.as.boolean;
-    case JINJA_INT: return a.as.integer == b.as.integer && a.as.integer >= -5 && a.as.integer <= 256;
-    case JINJA_FLOAT: return false;
-    default: return a.as.list == b.as.list;
+    case JINJA_NONE:
+        return true;
+    case JINJA_BOOL:
+        return a.as.boolean == b.as.boolean;
+    case JINJA_INT:
+        return a.as.integer == b.as.integer && a.as.integer >= -5 && a.as.integer <= 256;
+    case JINJA_FLOAT:
+        return false;
+    default:
+        return a.as.list == b.as.list;
     }
 }
 
@@ -167,8 +223,10 @@ static bool equal_dicts(jinja_rt *rt, const jinja_dict *a, const jinja_dict *b, 
     for (size_t i = 0; *out && i < a->n; i++) {
         jinja_value other;
         if (!jinja_dict_get(rt, b, a->items[i].key, &other)) return false;
-        if (other.type == JINJA_MISSING) *out = false;
-        else if (!jinja_equal(rt, a->items[i].value, other, out)) return false;
+        if (other.type == JINJA_MISSING)
+            *out = false;
+        else if (!jinja_equal(rt, a->items[i].value, other, out))
+            return false;
     }
     return true;
 }
@@ -192,19 +250,28 @@ static bool equal_views(jinja_rt *rt, const jinja_view *a, const jinja_view *b, 
 static bool equal_same_type(jinja_rt *rt, jinja_value a, jinja_value b, bool *out) {
     switch ((jinja_type)a.type) {
     case JINJA_UNDEFINED:
-    case JINJA_NONE: *out = true; return true;
+    case JINJA_NONE:
+        *out = true;
+        return true;
     case JINJA_STR:
         *out = mosa_slice_eq(jinja_slice_of(a.as.str), jinja_slice_of(b.as.str));
         return jinja_charge(rt, a.as.str->len / 64);
     case JINJA_LIST:
-    case JINJA_TUPLE: return equal_items(rt, a.as.list, b.as.list, out);
-    case JINJA_DICT: return equal_dicts(rt, a.as.dict, b.as.dict, out);
-    case JINJA_RANGE: *out = equal_ranges(a.as.range, b.as.range); return true;
-    case JINJA_VIEW: return equal_views(rt, a.as.view, b.as.view, out);
+    case JINJA_TUPLE:
+        return equal_items(rt, a.as.list, b.as.list, out);
+    case JINJA_DICT:
+        return equal_dicts(rt, a.as.dict, b.as.dict, out);
+    case JINJA_RANGE:
+        *out = equal_ranges(a.as.range, b.as.range);
+        return true;
+    case JINJA_VIEW:
+        return equal_views(rt, a.as.view, b.as.view, out);
     case JINJA_METHOD:
         *out = a.as.method->builtin == b.as.method->builtin && jinja_same(a.as.method->self, b.as.method->self);
         return true;
-    default: *out = a.as.list == b.as.list; return true;
+    default:
+        *out = a.as.list == b.as.list;
+        return true;
     }
 }
 
@@ -257,30 +324,39 @@ bool jinja_compare(jinja_rt *rt, jinja_operator op, jinja_value a, jinja_value b
     bool numbers = jinja_is_number(a) && jinja_is_number(b), equal;
     if (numbers && op != OP_EQ && op != OP_NE && op != OP_IN && op != OP_NOTIN) {
         int order = compare_numbers(a, b);
-        *out = op == OP_LT ? order == -1 : op == OP_GT ? order == 1 : op == OP_LTEQ ? order <= 0 : order == 0 || order == 1;
+        *out = op == OP_LT     ? order == -1
+               : op == OP_GT   ? order == 1
+               : op == OP_LTEQ ? order <= 0
+                               : order == 0 || order == 1;
         return true;
     }
     switch (op) {
-    case OP_EQ: return jinja_equal(rt, a, b, out);
+    case OP_EQ:
+        return jinja_equal(rt, a, b, out);
     case OP_NE:
         if (!jinja_equal(rt, a, b, out)) return false;
         *out = !*out;
         return true;
-    case OP_LT: return jinja_less(rt, a, b, "<", out);
-    case OP_GT: return jinja_less(rt, b, a, ">", out);
+    case OP_LT:
+        return jinja_less(rt, a, b, "<", out);
+    case OP_GT:
+        return jinja_less(rt, b, a, ">", out);
     case OP_LTEQ:
     case OP_GTEQ:
-        if (!jinja_less(rt, op == OP_LTEQ ? a : b, op == OP_LTEQ ? b : a, op == OP_LTEQ ? "<=" : ">=", out)) return false;
+        if (!jinja_less(rt, op == OP_LTEQ ? a : b, op == OP_LTEQ ? b : a, op == OP_LTEQ ? "<=" : ">=", out))
+            return false;
         if (*out) return true;
         if (!jinja_equal(rt, a, b, &equal)) return false;
         *out = equal;
         return true;
-    case OP_IN: return jinja_contains(rt, b, a, out);
+    case OP_IN:
+        return jinja_contains(rt, b, a, out);
     case OP_NOTIN:
         if (!jinja_contains(rt, b, a, out)) return false;
         *out = !*out;
         return true;
-    default: return jinja_fail(rt, MOSA_EINTERNAL, "not a comparison");
+    default:
+        return jinja_fail(rt, MOSA_EINTERNAL, "not a comparison");
     }
 }
 

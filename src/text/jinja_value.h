@@ -31,12 +31,12 @@ typedef enum jinja_type {
     JINJA_TUPLE,
     JINJA_DICT,
     JINJA_RANGE,
-    JINJA_VIEW,      // dict.keys(), dict.values(), dict.items()
-    JINJA_ITER,      // a Python generator or iterator: lazy, consumed once
+    JINJA_VIEW, // dict.keys(), dict.values(), dict.items()
+    JINJA_ITER, // a Python generator or iterator: lazy, consumed once
     JINJA_NAMESPACE,
     JINJA_MACRO,
     JINJA_LOOP,
-    JINJA_METHOD,    // bound to its object
+    JINJA_METHOD, // bound to its object
     JINJA_FUNCTION,
     JINJA_CYCLER,
     JINJA_JOINER,
@@ -46,14 +46,14 @@ typedef enum jinja_type {
 enum { JINJA_TRUSTED = 1, JINJA_GENERATED = 2 };
 
 typedef struct jinja_run {
-    size_t end;    // the run's bytes end here (exclusive) and begin where the run before it ends
+    size_t end; // the run's bytes end here (exclusive) and begin where the run before it ends
     uint8_t flags;
 } jinja_run;
 
 #define JINJA_CHARS_UNKNOWN SIZE_MAX
 
 typedef struct jinja_str {
-    const char *data;      // valid UTF-8, not NUL-terminated; may be shared with other strings
+    const char *data; // valid UTF-8, not NUL-terminated; may be shared with other strings
     size_t len;
     size_t chars;          // code points, or JINJA_CHARS_UNKNOWN (never in a template's constants)
     const jinja_run *runs; // NULL: every byte has `flags`
@@ -74,9 +74,9 @@ typedef struct jinja_joiner jinja_joiner;
 typedef struct jinja_undefined jinja_undefined;
 
 struct jinja_value {
-    uint8_t type;   // jinja_type
-    bool tainted;   // numbers: came from, or was computed from, a request
-    bool markup;    // strings: a markupsafe.Markup, which escapes what is added to it
+    uint8_t type; // jinja_type
+    bool tainted; // numbers: came from, or was computed from, a request
+    bool markup;  // strings: a markupsafe.Markup, which escapes what is added to it
     union {
         bool boolean;
         int64_t integer;
@@ -159,29 +159,49 @@ typedef struct jinja_iter {
 // A lazy iterator: `next` pulls from `source`. Returns 1 with an item, 0 at the end, -1 on error.
 struct jinja_gen {
     int (*next)(jinja_rt *rt, jinja_gen *gen, jinja_value *out);
-    const char *name;  // Python's type name
+    const char *name; // Python's type name
     jinja_iter source;
     bool finished;
     void *state;
 };
 
-static inline jinja_value jinja_none(void) { return (jinja_value){.type = JINJA_NONE}; }
-static inline jinja_value jinja_bool(bool b) { return (jinja_value){.type = JINJA_BOOL, .as.boolean = b}; }
-static inline jinja_value jinja_int(int64_t i) { return (jinja_value){.type = JINJA_INT, .as.integer = i}; }
-static inline jinja_value jinja_float(double f) { return (jinja_value){.type = JINJA_FLOAT, .as.real = f}; }
-static inline jinja_value jinja_of_str(const jinja_str *s) { return (jinja_value){.type = JINJA_STR, .as.str = s}; }
+static inline jinja_value jinja_none(void) {
+    return (jinja_value){.type = JINJA_NONE};
+}
+static inline jinja_value jinja_bool(bool b) {
+    return (jinja_value){.type = JINJA_BOOL, .as.boolean = b};
+}
+static inline jinja_value jinja_int(int64_t i) {
+    return (jinja_value){.type = JINJA_INT, .as.integer = i};
+}
+static inline jinja_value jinja_float(double f) {
+    return (jinja_value){.type = JINJA_FLOAT, .as.real = f};
+}
+static inline jinja_value jinja_of_str(const jinja_str *s) {
+    return (jinja_value){.type = JINJA_STR, .as.str = s};
+}
 static inline jinja_value jinja_tainted(jinja_value v, bool tainted) {
     v.tainted = tainted;
     return v;
 }
-static inline bool jinja_is_int(jinja_value v) { return v.type == JINJA_INT || v.type == JINJA_BOOL; }
-static inline bool jinja_is_number(jinja_value v) { return jinja_is_int(v) || v.type == JINJA_FLOAT; }
-static inline bool jinja_is_sequence(jinja_value v) { return v.type == JINJA_LIST || v.type == JINJA_TUPLE; }
-static inline int64_t jinja_as_int(jinja_value v) { return v.type == JINJA_BOOL ? v.as.boolean : v.as.integer; }
+static inline bool jinja_is_int(jinja_value v) {
+    return v.type == JINJA_INT || v.type == JINJA_BOOL;
+}
+static inline bool jinja_is_number(jinja_value v) {
+    return jinja_is_int(v) || v.type == JINJA_FLOAT;
+}
+static inline bool jinja_is_sequence(jinja_value v) {
+    return v.type == JINJA_LIST || v.type == JINJA_TUPLE;
+}
+static inline int64_t jinja_as_int(jinja_value v) {
+    return v.type == JINJA_BOOL ? v.as.boolean : v.as.integer;
+}
 static inline double jinja_as_double(jinja_value v) {
     return v.type == JINJA_FLOAT ? v.as.real : (double)jinja_as_int(v);
 }
-static inline mosa_slice jinja_slice_of(const jinja_str *s) { return (mosa_slice){s->data, s->len}; }
+static inline mosa_slice jinja_slice_of(const jinja_str *s) {
+    return (mosa_slice){s->data, s->len};
+}
 static inline bool jinja_str_is(const jinja_str *s, const char *text) {
     return mosa_slice_eq(jinja_slice_of(s), mosa_slice_of(text));
 }
@@ -212,8 +232,8 @@ bool jinja_is_lower(uint32_t c);
 bool jinja_is_title(uint32_t c);
 bool jinja_is_cased(uint32_t c);
 bool jinja_is_case_ignorable(uint32_t c);
-bool jinja_is_word(uint32_t c);       // \w
-bool jinja_is_id_start(uint32_t c);   // may begin an identifier
+bool jinja_is_word(uint32_t c);     // \w
+bool jinja_is_id_start(uint32_t c); // may begin an identifier
 bool jinja_is_id_continue(uint32_t c);
 
 typedef enum jinja_case { JINJA_UPPER, JINJA_LOWER, JINJA_TITLE, JINJA_FOLD } jinja_case;

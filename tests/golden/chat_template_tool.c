@@ -10,8 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const struct tm fixed_now = {.tm_sec = 10, .tm_min = 9, .tm_hour = 8, .tm_mday = 7, .tm_mon = 5,
-                                    .tm_year = 124, .tm_wday = 5, .tm_yday = 158};
+static const struct tm fixed_now = {
+    .tm_sec = 10, .tm_min = 9, .tm_hour = 8, .tm_mday = 7, .tm_mon = 5, .tm_year = 124, .tm_wday = 5, .tm_yday = 158};
 
 static mosa_status render_chat(json_t *request, mosa_slice source, mosa_jinja_output *out, mosa_error *err) {
     mosa_chat_template_source from = {.template = source,
@@ -37,7 +37,8 @@ static mosa_status render_plain(json_t *request, mosa_slice source, mosa_jinja_o
     mosa_jinja_template *tmpl;
     MOSA_TRY(mosa_jinja_parse(source, &tmpl, err));
     mosa_jinja_inputs inputs = {.variables = json_object_get(request, "variables"),
-                                .trusted = json_object_get(request, "trusted"), .now = &fixed_now};
+                                .trusted = json_object_get(request, "trusted"),
+                                .now = &fixed_now};
     mosa_status status = mosa_jinja_render(tmpl, &inputs, out, err);
     mosa_jinja_destroy(tmpl);
     return status;
@@ -49,13 +50,13 @@ static json_t *answer(json_t *request) {
     mosa_jinja_output out = {0};
     mosa_error err = {0};
     mosa_status status = json_object_get(request, "messages") ? render_chat(request, source, &out, &err)
-                                                               : render_plain(request, source, &out, &err);
+                                                              : render_plain(request, source, &out, &err);
     if (status != MOSA_OK) return json_pack("{s:s, s:s}", "error", err.message, "status", mosa_status_name(status));
     json_t *ranges = json_array();
     for (size_t i = 0; i < out.n_ranges; i++)
-        json_array_append_new(ranges, json_pack("[I, I, b, b]", (json_int_t)out.ranges[i].offset,
-                                                (json_int_t)out.ranges[i].len, out.ranges[i].trusted,
-                                                out.ranges[i].generated));
+        json_array_append_new(ranges,
+                              json_pack("[I, I, b, b]", (json_int_t)out.ranges[i].offset, (json_int_t)out.ranges[i].len,
+                                        out.ranges[i].trusted, out.ranges[i].generated));
     json_t *result = json_pack("{s:s%, s:o}", "text", out.text, out.len, "ranges", ranges);
     mosa_jinja_output_finish(&out);
     return result;

@@ -4,7 +4,7 @@
   chat_template_vectors.py TEMPLATE_DIR --check TOOL   compares with chat_template_tool, byte for byte
   chat_template_vectors.py TEMPLATE_DIR --write        writes chat_template_cases.json and chat_template_digests.json
 
-A digest is FNV-1a 64 of the UTF-8 text, or "raises". strftime_now sees 2024-06-07 08:09:10.
+A digest is FNV-1a 64 of the UTF-8 text folded to 32 bits, or "raises". strftime_now sees 2024-06-07 08:09:10.
 """
 import argparse
 import datetime
@@ -185,7 +185,7 @@ def digest(text):
     value = 0xCBF29CE484222325
     for byte in text.encode():
         value = ((value ^ byte) * 0x100000001B3) & 0xFFFFFFFFFFFFFFFF
-    return f"{value:016x}"
+    return f"{(value ^ value >> 32) & 0xFFFFFFFF:08x}"
 
 
 def ask(process, request):
