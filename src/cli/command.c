@@ -7,20 +7,26 @@ extern const mosa_command mosa_command_bench;
 extern const mosa_command mosa_command_chat;
 extern const mosa_command mosa_command_config;
 extern const mosa_command mosa_command_convert;
+extern const mosa_command mosa_command_engine;
 extern const mosa_command mosa_command_help;
 extern const mosa_command mosa_command_inspect;
 extern const mosa_command mosa_command_pull;
 extern const mosa_command mosa_command_run;
+extern const mosa_command mosa_command_serve;
+extern const mosa_command mosa_command_tokenize;
 extern const mosa_command mosa_command_version;
 
 static const mosa_command *const table[] = {
+    &mosa_command_serve,
     &mosa_command_chat,
     &mosa_command_run,
     &mosa_command_config,
     &mosa_command_pull,
     &mosa_command_inspect,
+    &mosa_command_tokenize,
     &mosa_command_convert,
     &mosa_command_bench,
+    &mosa_command_engine,
     &mosa_command_help,
     &mosa_command_version,
     NULL,
