@@ -74,7 +74,9 @@ static void scan_text(scan *s) {
 // --- parse --------------------------------------------------------------------------------------------------------
 
 static mosa_status parse_fault(const json_error_t *fault, mosa_error *err) {
-    if (json_error_code(fault) == json_error_out_of_memory) return mosa_fail(err, MOSA_ENOMEM, "JSON: out of memory");
+    // jansson reports most allocation failures without a text.
+    if (json_error_code(fault) == json_error_out_of_memory || !fault->text[0])
+        return mosa_fail(err, MOSA_ENOMEM, "JSON: out of memory");
     return mosa_fail(err, MOSA_EINVALID, "JSON line %d column %d: %s", fault->line, fault->column, fault->text);
 }
 
