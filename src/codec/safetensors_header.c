@@ -292,7 +292,9 @@ mosa_status st_read_header(const void *data, size_t len, mosa_arena *arena, st_h
     mosa_status status = read_object(&s, json, tensors, data_len, header, err);
     mosa_buf_finish(&s.text);
     if (status != MOSA_OK) return status;
-    return check_tiling(header->tensors + before, header->n_tensors - before, tensors, data_len, err);
+    // A file without tensors may have no table to point into.
+    size_t count = header->n_tensors - before;
+    return check_tiling(count ? header->tensors + before : NULL, count, tensors, data_len, err);
 }
 
 void st_header_finish(st_header *header) {

@@ -61,6 +61,7 @@ def main():
     save("safetensors", "scalar_and_empty", safetensors({
         "s": {"dtype": "F16", "shape": [], "data_offsets": [0, 2]},
         "e": {"dtype": "I64", "shape": [0, 3], "data_offsets": [2, 2]}}, 2))
+    save("safetensors", "no_tensors", safetensors({}, 0))
     config = {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 4096, "rms_norm_eps": 1e-5,
               "eos_token_id": [1, 2], "tie_word_embeddings": False, "rope_scaling": {"rope_type": "llama3", "factor": 8.0},
               "pad_token_id": None}
