@@ -40,7 +40,7 @@ typedef struct convert_job {
 // --- tensors (convert_tensors.c) ----------------------------------------------------------------------------------
 
 // Appends a tensor under its new name (copied into the arena); the dtype is decided by the job's type and the tensor's
-// place: see README. `slot` is MOSA_W_COUNT for tensors that the weight map does not know.
+// place (convert_tensors.c). `slot` is MOSA_W_COUNT for tensors that the weight map does not know.
 mosa_status convert_add(convert_job *job, const char *name, const mosa_tensor_view *view, mosa_weight_slot slot,
                         bool tied, int64_t head_width, mosa_error *err);
 // Declares all tensors to the sink, begins, streams, commits. Shows progress when stderr is a terminal.
