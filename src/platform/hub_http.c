@@ -148,7 +148,10 @@ static mosa_status try_once(const mosa_hub *hub, const char *url, transfer *t, m
     t->offset = lseek(t->fd, 0, SEEK_END);
     t->written = 0;
     t->checked = false;
-    curl_easy_setopt(t->curl, CURLOPT_RESUME_FROM_LARGE, (curl_off_t)t->offset);
+    // A range, not libcurl's own resume: that one gives up on servers that answer 200 with the whole file.
+    char range[32];
+    snprintf(range, sizeof range, "%lld-", (long long)t->offset);
+    if (t->offset > 0) curl_easy_setopt(t->curl, CURLOPT_RANGE, range);
     curl_easy_setopt(t->curl, CURLOPT_WRITEFUNCTION, store_bytes);
     curl_easy_setopt(t->curl, CURLOPT_WRITEDATA, t);
     curl_easy_setopt(t->curl, CURLOPT_NOPROGRESS, 0L);
@@ -161,7 +164,7 @@ static mosa_status try_once(const mosa_hub *hub, const char *url, transfer *t, m
     if (t->stopped) return mosa_fail(err, MOSA_ECANCELLED, "%s: stopped; the next pull goes on from here", t->file->name);
     if (t->write_errno) return mosa_fail_errno(err, t->write_errno, "%s: cannot write", t->file->name);
     if (http == 416 && t->file->bytes >= 0 && t->offset >= t->file->bytes) return MOSA_OK; // all of it is here
-    if (code != CURLE_OK && !(code == CURLE_HTTP_RANGE_ERROR && http == 416)) return curl_failure(url, code, err);
+    if (code != CURLE_OK) return curl_failure(url, code, err);
     return http >= 200 && http < 300 ? MOSA_OK : http_failure(url, http, err);
 }
 
