@@ -104,6 +104,24 @@ void mosa_buf_append_f64(mosa_buf *buf, double value) {
     mosa_buf_append_str(buf, text);
 }
 
+void mosa_buf_append_wrapped(mosa_buf *buf, const char *text, size_t column, size_t indent, size_t columns) {
+    for (bool first = true; *text; first = false) {
+        size_t len = strcspn(text, " ");
+        if (!first && column + 1 + len > columns) {
+            mosa_buf_printf(buf, "\n%*s", (int)indent, "");
+            column = indent;
+        } else if (!first) {
+            mosa_buf_append_char(buf, ' ');
+            column++;
+        }
+        mosa_buf_append(buf, text, len);
+        column += len;
+        text += len;
+        text += strspn(text, " ");
+    }
+    mosa_buf_append_char(buf, '\n');
+}
+
 void mosa_buf_printf(mosa_buf *buf, const char *format, ...) {
     va_list args;
     va_start(args, format);

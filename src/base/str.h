@@ -46,6 +46,8 @@ void mosa_buf_append_char(mosa_buf *buf, char c);
 // Shortest decimal that reads back as the same double: "0.1", "3", "1e+300"; "NaN", "+Inf" and "-Inf" as Prometheus
 // does.
 void mosa_buf_append_f64(mosa_buf *buf, double value);
+// Text wrapped at spaces to `columns`: it begins at `column`, further lines are indented. Ends with a newline.
+void mosa_buf_append_wrapped(mosa_buf *buf, const char *text, size_t column, size_t indent, size_t columns);
 void mosa_buf_printf(mosa_buf *buf, const char *format, ...) __attribute__((format(printf, 2, 3)));
 static inline bool mosa_buf_failed(const mosa_buf *buf) {
     return buf->failed;

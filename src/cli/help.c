@@ -2,6 +2,9 @@
 #include "cli/help.h"
 
 #include <stdio.h>
+#include <string.h>
+
+enum { COLUMNS = 100 };
 
 static const char *const group_titles[MOSA_GROUP_COUNT] = {
     [MOSA_GROUP_SERVE] = "Serve",
@@ -29,11 +32,29 @@ void mosa_help_overview(mosa_buf *out) {
                              "  mosa chat examples/mosa-tiny.gguf              or talk to it right away\n");
 }
 
+// Paragraphs are wrapped, indented lines (examples, tables) stay as they are.
+static void append_description(mosa_buf *out, const char *text) {
+    while (*text) {
+        size_t len = strcspn(text, "\n");
+        mosa_buf line = {0};
+        mosa_buf_append(&line, text, len);
+        if (*text == ' ' || len == 0)
+            mosa_buf_printf(out, "%s\n", mosa_buf_str(&line));
+        else
+            mosa_buf_append_wrapped(out, mosa_buf_str(&line), 0, 0, COLUMNS);
+        mosa_buf_finish(&line);
+        text += len + (text[len] == '\n');
+    }
+}
+
 void mosa_help_command(const mosa_command *command, mosa_buf *out) {
     mosa_buf_printf(out, "%s.\n\nUsage: mosa %s%s%s%s\n", command->summary, command->name,
                     command->options ? " [options]" : "", command->usage && *command->usage ? " " : "",
                     command->usage ? command->usage : "");
-    if (command->description) mosa_buf_printf(out, "\n%s\n", command->description);
+    if (command->description) {
+        mosa_buf_append_char(out, '\n');
+        append_description(out, command->description);
+    }
     if (command->options) {
         mosa_buf_append_char(out, '\n');
         mosa_options_help(command->options, out);

@@ -12,27 +12,6 @@ static size_t next_word(const char *text) {
     return strcspn(text, " ");
 }
 
-// Appends text wrapped to HELP_COLUMNS, with `indent` before every line but the first, which begins at `column`.
-static void append_wrapped(mosa_buf *out, const char *text, size_t column, size_t indent) {
-    bool first = true;
-    while (*text) {
-        size_t len = next_word(text);
-        if (!first && column + 1 + len > HELP_COLUMNS) {
-            mosa_buf_printf(out, "\n%*s", (int)indent, "");
-            column = indent;
-        } else if (!first) {
-            mosa_buf_append_char(out, ' ');
-            column++;
-        }
-        mosa_buf_append(out, text, len);
-        column += len;
-        first = false;
-        text += len;
-        text += strspn(text, " ");
-    }
-    mosa_buf_append_char(out, '\n');
-}
-
 // "-p, --port PORT": short aliases before the flag; long ones are for the documentation.
 static void append_flag(mosa_buf *out, const mosa_option *option) {
     const char *alias = option->aliases;
@@ -66,7 +45,7 @@ static void append_help_row(mosa_buf *out, const mosa_option *option) {
     if (option->type == MOSA_OPTION_LIST) mosa_buf_append_str(&text, " Can be repeated.");
     if (option->fallback && *option->fallback && option->type != MOSA_OPTION_BOOL)
         mosa_buf_printf(&text, " (default %s)", option->fallback);
-    append_wrapped(out, mosa_buf_str(&text), HELP_INDENT, HELP_INDENT);
+    mosa_buf_append_wrapped(out, mosa_buf_str(&text), HELP_INDENT, HELP_INDENT, HELP_COLUMNS);
     mosa_buf_finish(&text);
 }
 

@@ -1,0 +1,78 @@
+"""The command line's frame: help, wrong usage, settings and exit codes."""
+
+import os
+import subprocess
+
+import pytest
+
+from server import BIN
+
+
+def mosa(*arguments, env=None, cwd=None, stdout=subprocess.PIPE):
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MOSA_")} | (env or {})
+    return subprocess.run([BIN, *arguments], stdin=subprocess.DEVNULL, stdout=stdout, stderr=subprocess.PIPE,
+                          text=True, env=environment, cwd=cwd, timeout=60)
+
+
+@pytest.mark.parametrize("arguments", [[], ["--help"], ["-h"], ["help"]])
+def test_help_lists_the_commands_by_group(arguments):
+    done = mosa(*arguments)
+    assert done.returncode == 0 and done.stderr == ""
+    for group in ("Serve", "Talk to a model", "Models and files", "Tools"):
+        assert f"\n{group}\n" in done.stdout
+    assert "  chat " in done.stdout and "  engine " not in done.stdout
+
+
+def test_every_command_explains_itself_within_the_terminal():
+    commands = [line.split()[0] for line in mosa("--help").stdout.splitlines() if line.startswith("  ")]
+    commands = [name for name in commands if name != "mosa"]
+    assert {"serve", "chat", "run", "pull", "inspect", "convert", "bench", "version"} <= set(commands)
+    for name in commands:
+        asked, flagged = mosa("help", name), mosa(name, "--help")
+        assert asked.returncode == 0 and asked.stdout == flagged.stdout
+        assert f"Usage: mosa {name}" in asked.stdout
+        assert max(len(line) for line in asked.stdout.splitlines()) <= 120
+
+
+@pytest.mark.parametrize("arguments, message", [
+    (["serv"], "unknown command 'serv'\n      did you mean `mosa serve`?"),
+    (["serve", "--prot", "1"], "unknown flag '--prot'\n      did you mean --port?"),
+    (["serve", "--port", "99999"], "--port: must be 0 to 65535, not '99999'"),
+    (["chat"], "chat needs MODEL\n      see `mosa help chat`"),
+    (["version", "x"], "version takes 0 arguments, 'x' is too many"),
+])
+def test_wrong_usage_says_what_to_do_and_exits_with_2(arguments, message):
+    done = mosa(*arguments)
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr.startswith(f"mosa: {message}")
+
+
+def test_a_missing_model_is_a_failure_not_wrong_usage():
+    done = mosa("run", "/nonexistent/model.gguf", "hello")
+    assert done.returncode == 1 and "/nonexistent/model.gguf" in done.stderr
+
+
+def test_settings_come_from_file_and_environment(tmp_path):
+    (tmp_path / "mosa.yaml").write_text("server:\n  port: 1234\n  api_key: [hush]\nlog:\n  level: debug\n")
+    shown = mosa("config", cwd=tmp_path, env={"MOSA_LOG_LEVEL": "warn"}).stdout
+    assert "  port: 1234\n" in shown and '  level: "warn"\n' in shown
+    assert "hush" not in shown
+
+
+def test_a_wrong_file_names_file_and_key(tmp_path):
+    (tmp_path / "mosa.yaml").write_text("server:\n  prot: 1234\n")
+    done = mosa("config", cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr == "mosa: mosa.yaml: unknown key 'server.prot'\n      did you mean server.port?\n"
+
+
+def test_the_printed_configuration_file_is_valid(tmp_path):
+    (tmp_path / "mosa.yaml").write_text(mosa("config", "--yaml").stdout)
+    before, after = mosa("config").stdout, mosa("config", cwd=tmp_path).stdout
+    assert before.splitlines()[1:] == after.splitlines()[1:]
+
+
+def test_output_that_cannot_be_written_is_an_error():
+    with open("/dev/full", "w") as full:
+        done = mosa("version", stdout=full)
+    assert done.returncode == 1 and "No space left on device" in done.stderr
