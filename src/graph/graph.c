@@ -132,8 +132,8 @@ static bool is_consumed(const mosa_graph *graph, mosa_value state) {
 static bool check_operands(mosa_graph *graph, mosa_op op, const mosa_value *in, int n_in) {
     const mosa_op_info *info = mosa_op_get(op);
     if (n_in < info->n_in_min || n_in > info->n_in_max) {
-        (void)mosa_fail(&graph->error, MOSA_EINVALID, "%s: takes %d to %d operands, not %d", info->name,
-                        info->n_in_min, info->n_in_max, n_in);
+        (void)mosa_fail(&graph->error, MOSA_EINVALID, "%s: takes %d to %d operands, not %d", info->name, info->n_in_min,
+                        info->n_in_max, n_in);
         return false;
     }
     for (int i = 0; i < n_in; i++) {

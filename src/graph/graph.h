@@ -42,37 +42,45 @@ typedef struct mosa_shape {
 #define MOSA_SHAPE2(a, b)    ((mosa_shape){2, {(a), (b)}})
 #define MOSA_SHAPE3(a, b, c) ((mosa_shape){3, {(a), (b), (c)}})
 
-typedef enum mosa_value_kind { MOSA_VALUE_INPUT, MOSA_VALUE_WEIGHT, MOSA_VALUE_STATE, MOSA_VALUE_COMPUTED } mosa_value_kind;
+typedef enum mosa_value_kind {
+    MOSA_VALUE_INPUT,
+    MOSA_VALUE_WEIGHT,
+    MOSA_VALUE_STATE,
+    MOSA_VALUE_COMPUTED
+} mosa_value_kind;
 
 // The op table (graph/op.c) gives each its name, arity, shape rule and decomposition. Append at the end of its group.
 typedef enum mosa_op {
     // sources and row movement
-    MOSA_OP_EMBED,        // y[T,D] f32 = table[ids[T]]                         in: ids i32 [T], table [V,D] any dtype
-    MOSA_OP_GATHER_ROWS,  // y[R,D] = x[index[R]]                               in: x [N,D], index i32 [R]
+    MOSA_OP_EMBED,       // y[T,D] f32 = table[ids[T]]                         in: ids i32 [T], table [V,D] any dtype
+    MOSA_OP_GATHER_ROWS, // y[R,D] = x[index[R]]                               in: x [N,D], index i32 [R]
     // dense
-    MOSA_OP_LINEAR,       // y[T,N] f32 = x[T,K] * w[N,K]^T (+ b[N])            in: x (f32 or QUANTIZE_ROWS result), w, (b)
+    MOSA_OP_LINEAR, // y[T,N] f32 = x[T,K] * w[N,K]^T (+ b[N])            in: x (f32 or QUANTIZE_ROWS result), w, (b)
     // norms, over the last dimension or over heads of width attrs.norm.group
-    MOSA_OP_RMS_NORM,     // y = x / sqrt(mean(x^2) + eps) * w                  in: x [T,D], w [group]
-    MOSA_OP_LAYER_NORM,   // y = (x - mean) / sqrt(var + eps) * w (+ b)         in: x, w, (b)
-    MOSA_OP_L2_NORM,      // y = x / max(|x|, eps)                              in: x
+    MOSA_OP_RMS_NORM,   // y = x / sqrt(mean(x^2) + eps) * w                  in: x [T,D], w [group]
+    MOSA_OP_LAYER_NORM, // y = (x - mean) / sqrt(var + eps) * w (+ b)         in: x, w, (b)
+    MOSA_OP_L2_NORM,    // y = x / max(|x|, eps)                              in: x
     // elementwise
-    MOSA_OP_ADD,          // y = a + b, same shape
-    MOSA_OP_MUL,          // y = a * b, same shape
-    MOSA_OP_SCALE,        // y = x * attrs.scale.value
-    MOSA_OP_ACT,          // y = act(x), attrs.act.kind
-    MOSA_OP_SLICE,        // y[T,n] = x[T, attrs.slice.begin : begin+n]         columns
+    MOSA_OP_ADD,   // y = a + b, same shape
+    MOSA_OP_MUL,   // y = a * b, same shape
+    MOSA_OP_SCALE, // y = x * attrs.scale.value
+    MOSA_OP_ACT,   // y = act(x), attrs.act.kind
+    MOSA_OP_SLICE, // y[T,n] = x[T, attrs.slice.begin : begin+n]         columns
     // position
-    MOSA_OP_ROPE_TABLE,   // y[T,rot] = cos, sin of position * inv_freq         in: positions i32 [T], inv_freq f32 [rot/2]
-    MOSA_OP_ROPE,         // rotates each head's first rot columns               in: x [T,heads*C], table [T,rot]
+    MOSA_OP_ROPE_TABLE, // y[T,rot] = cos, sin of position * inv_freq         in: positions i32 [T], inv_freq f32
+                        // [rot/2]
+    MOSA_OP_ROPE,       // rotates each head's first rot columns               in: x [T,heads*C], table [T,rot]
     // attention and its state
-    MOSA_OP_KV_WRITE,     // state' = state with rows k, v stored at (segment, position)   in: k [T,G*C], v [T,G*C], state
-    MOSA_OP_ATTENTION,    // y[T,H*C] = softmax(scale * q k^T + mask) v          in: q, state | q, k, v (packed segments)
+    MOSA_OP_KV_WRITE,  // state' = state with rows k, v stored at (segment, position)   in: k [T,G*C], v [T,G*C], state
+    MOSA_OP_ATTENTION, // y[T,H*C] = softmax(scale * q k^T + mask) v          in: q, state | q, k, v (packed segments)
     // fused forms; each has a decomposition into the ops above that a test compares it with
-    MOSA_OP_ADD_RMS_NORM, // s = a + b; y = rms_norm(s, w)                      out: s, y
-    MOSA_OP_GATED_ACT,    // y = act(gate) * up                                 in: gate [T,F], up [T,F]
-    MOSA_OP_ROPE_KV_WRITE,// q' = rope(q); state' = kv_write(rope(k), v)         in: q, k, v, table, state; out: q', state'
+    MOSA_OP_ADD_RMS_NORM,  // s = a + b; y = rms_norm(s, w)                      out: s, y
+    MOSA_OP_GATED_ACT,     // y = act(gate) * up                                 in: gate [T,F], up [T,F]
+    MOSA_OP_ROPE_KV_WRITE, // q' = rope(q); state' = kv_write(rope(k), v)         in: q, k, v, table, state; out: q',
+                           // state'
     // lowering
-    MOSA_OP_QUANTIZE_ROWS,// rows of x in the packed int8 layout of a backend   in: x; out dtype MOSA_U8, opaque row bytes
+    MOSA_OP_QUANTIZE_ROWS, // rows of x in the packed int8 layout of a backend   in: x; out dtype MOSA_U8, opaque row
+                           // bytes
     MOSA_OP_COUNT
 } mosa_op;
 
@@ -84,31 +92,49 @@ typedef enum mosa_rope_style {
 } mosa_rope_style;
 
 typedef union mosa_attrs {
-    struct { float eps; int64_t group; } norm; // group 0 = the whole row
-    struct { float value; } scale;
-    struct { mosa_act kind; } act;             // ACT and GATED_ACT
-    struct { int64_t begin, count; } slice;
-    struct { int rot; float mscale; } rope_table; // cos and sin are multiplied by mscale (YaRN)
-    struct { int head_width, rot; mosa_rope_style style; } rope; // ROPE and ROPE_KV_WRITE
+    struct {
+        float eps;
+        int64_t group;
+    } norm; // group 0 = the whole row
+    struct {
+        float value;
+    } scale;
+    struct {
+        mosa_act kind;
+    } act; // ACT and GATED_ACT
+    struct {
+        int64_t begin, count;
+    } slice;
+    struct {
+        int rot;
+        float mscale;
+    } rope_table; // cos and sin are multiplied by mscale (YaRN)
+    struct {
+        int head_width, rot;
+        mosa_rope_style style;
+    } rope; // ROPE and ROPE_KV_WRITE
     struct {
         int heads, kv_heads, head_width;
-        int layer;      // which layer of the KV state
-        int window;     // 0 = full; else position p sees (p - window, p]
-        float scale;    // usually 1/sqrt(C)
-        float softcap;  // 0 = none; else scores become softcap * tanh(score / softcap)
+        int layer;     // which layer of the KV state
+        int window;    // 0 = full; else position p sees (p - window, p]
+        float scale;   // usually 1/sqrt(C)
+        float softcap; // 0 = none; else scores become softcap * tanh(score / softcap)
         bool causal;
-    } attention;        // ATTENTION and KV_WRITE (layer, kv_heads, head_width)
-    struct { int64_t row_bytes; int layout; } quantize; // backend-private layout number and bytes of one packed row
+    } attention; // ATTENTION and KV_WRITE (layer, kv_heads, head_width)
+    struct {
+        int64_t row_bytes;
+        int layout;
+    } quantize; // backend-private layout number and bytes of one packed row
 } mosa_attrs;
 
 typedef struct mosa_value_info {
     mosa_value_kind kind;
     mosa_dtype dtype;
     mosa_shape shape;
-    int32_t producer;   // node index, or -1
-    int32_t slot;       // input: binding index; weight: weight index; state: state index, also of later versions;
-                        // computed: output number of its producer
-    const char *name;   // "blk.3.attn_q.weight", "tokens", or NULL
+    int32_t producer; // node index, or -1
+    int32_t slot;     // input: binding index; weight: weight index; state: state index, also of later versions;
+                      // computed: output number of its producer
+    const char *name; // "blk.3.attn_q.weight", "tokens", or NULL
 } mosa_value_info;
 
 typedef struct mosa_node {
@@ -122,13 +148,13 @@ typedef struct mosa_node {
 
 typedef struct mosa_graph {
     mosa_arena arena;
-    mosa_node *nodes;         // (n_nodes)
-    mosa_value_info *values;  // (n_values)
-    mosa_value *outputs;      // (n_outputs) what a run must deliver, in order
+    mosa_node *nodes;        // (n_nodes)
+    mosa_value_info *values; // (n_values)
+    mosa_value *outputs;     // (n_outputs) what a run must deliver, in order
     int n_nodes, n_values, n_outputs;
     int n_inputs, n_weights, n_states;
     int cap_nodes, cap_values, cap_outputs;
-    mosa_error error;         // first fault of the builder
+    mosa_error error; // first fault of the builder
 } mosa_graph;
 
 mosa_graph *mosa_graph_create(mosa_error *err); // NULL on out-of-memory
@@ -163,8 +189,10 @@ mosa_value mosa_g_kv_write(mosa_graph *g, mosa_value k, mosa_value v, mosa_value
 mosa_value mosa_g_attention_kv(mosa_graph *g, mosa_value q, mosa_value state, const mosa_attrs *attention);
 mosa_value mosa_g_attention(mosa_graph *g, mosa_value q, mosa_value k, mosa_value v, const mosa_attrs *attention);
 
-static inline const mosa_value_info *mosa_graph_value(const mosa_graph *g, mosa_value v) { return &g->values[v]; }
-int64_t mosa_shape_row_elements(const mosa_shape *shape); // product of all dims but a leading MOSA_ROWS
+static inline const mosa_value_info *mosa_graph_value(const mosa_graph *g, mosa_value v) {
+    return &g->values[v];
+}
+int64_t mosa_shape_row_elements(const mosa_shape *shape);         // product of all dims but a leading MOSA_ROWS
 void mosa_graph_print(const mosa_graph *graph, void *stdio_file); // one readable line per node, for --verbose and tests
 
 #endif

@@ -25,17 +25,25 @@ static void print_attrs(const mosa_node *node, FILE *file) {
         (void)fprintf(file, " eps=%g", (double)attrs->norm.eps);
         if (attrs->norm.group) (void)fprintf(file, " group=%lld", (long long)attrs->norm.group);
         break;
-    case MOSA_OP_SCALE: (void)fprintf(file, " by=%g", (double)attrs->scale.value); break;
+    case MOSA_OP_SCALE:
+        (void)fprintf(file, " by=%g", (double)attrs->scale.value);
+        break;
     case MOSA_OP_ACT:
-    case MOSA_OP_GATED_ACT: (void)fprintf(file, " %s", acts[attrs->act.kind]); break;
-    case MOSA_OP_SLICE: (void)fprintf(file, " begin=%lld", (long long)attrs->slice.begin); break;
+    case MOSA_OP_GATED_ACT:
+        (void)fprintf(file, " %s", acts[attrs->act.kind]);
+        break;
+    case MOSA_OP_SLICE:
+        (void)fprintf(file, " begin=%lld", (long long)attrs->slice.begin);
+        break;
     case MOSA_OP_ROPE:
     case MOSA_OP_ROPE_KV_WRITE:
         (void)fprintf(file, " rot=%d/%d %s", attrs->rope.rot, attrs->rope.head_width,
                       attrs->rope.style == MOSA_ROPE_HALF ? "half" : "interleaved");
         if (node->op == MOSA_OP_ROPE_KV_WRITE) (void)fprintf(file, " layer=%d", node->attrs2.attention.layer);
         break;
-    case MOSA_OP_KV_WRITE: (void)fprintf(file, " layer=%d", attrs->attention.layer); break;
+    case MOSA_OP_KV_WRITE:
+        (void)fprintf(file, " layer=%d", attrs->attention.layer);
+        break;
     case MOSA_OP_ATTENTION:
         (void)fprintf(file, " layer=%d heads=%d/%d scale=%g", attrs->attention.layer, attrs->attention.heads,
                       attrs->attention.kv_heads, (double)attrs->attention.scale);
@@ -43,8 +51,11 @@ static void print_attrs(const mosa_node *node, FILE *file) {
         if (attrs->attention.softcap > 0) (void)fprintf(file, " softcap=%g", (double)attrs->attention.softcap);
         if (attrs->attention.causal) (void)fputs(" causal", file);
         break;
-    case MOSA_OP_QUANTIZE_ROWS: (void)fprintf(file, " layout=%d", attrs->quantize.layout); break;
-    default: break;
+    case MOSA_OP_QUANTIZE_ROWS:
+        (void)fprintf(file, " layout=%d", attrs->quantize.layout);
+        break;
+    default:
+        break;
     }
 }
 

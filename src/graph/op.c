@@ -104,8 +104,7 @@ mosa_status mosa_op_want_index(const mosa_graph *graph, const mosa_node *node, i
     return MOSA_OK;
 }
 
-mosa_status mosa_op_want_same(const mosa_graph *graph, const mosa_node *node, int operand, int other,
-                              mosa_error *err) {
+mosa_status mosa_op_want_same(const mosa_graph *graph, const mosa_node *node, int operand, int other, mosa_error *err) {
     MOSA_TRY(mosa_op_want_rows(graph, node, operand, err));
     const mosa_shape *a = &mosa_op_operand(graph, node, operand)->shape;
     const mosa_shape *b = &mosa_op_operand(graph, node, other)->shape;

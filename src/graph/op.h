@@ -8,7 +8,7 @@
 #include "graph/graph.h"
 
 typedef struct mosa_op_info {
-    const char *name;    // "rms_norm"
+    const char *name; // "rms_norm"
     int n_in_min, n_in_max;
     int n_out;
     const char *operands[MOSA_NODE_INPUTS_MAX]; // "x", "w": for messages

@@ -23,8 +23,8 @@ typedef struct fusion {
 
 typedef struct fuser {
     const mosa_graph *graph;
-    int32_t *uses;  // (n_values) nodes that read it, plus one when it is an output
-    fusion *plan;   // (n_nodes)
+    int32_t *uses; // (n_values) nodes that read it, plus one when it is an output
+    fusion *plan;  // (n_nodes)
 } fuser;
 
 static int32_t producer_of(const fuser *f, mosa_value value, mosa_op op) {
@@ -104,7 +104,8 @@ static void match_all(fuser *f, mosa_pass_supports_fn supports, const void *cont
         case MOSA_OP_KV_WRITE:
             if (rope_write) match_rope_write(f, n);
             break;
-        default: break;
+        default:
+            break;
         }
     }
 }
@@ -122,8 +123,11 @@ static void emit(mosa_rebuild *r, const fuser *f, int32_t n) {
     const mosa_value *map = r->map;
     mosa_value first;
     switch (plan->act) {
-    case KEEP: mosa_rebuild_copy(r, node); break;
-    case DROP: break;
+    case KEEP:
+        mosa_rebuild_copy(r, node);
+        break;
+    case DROP:
+        break;
     case FUSE_ADD_NORM: {
         const mosa_node *norm = &nodes[plan->other];
         mosa_attrs attrs = norm->attrs;
@@ -137,8 +141,8 @@ static void emit(mosa_rebuild *r, const fuser *f, int32_t n) {
     case FUSE_GATED: {
         const mosa_node *act = &nodes[plan->other];
         mosa_value up = node->in[1 - plan->other2];
-        r->map[node->out[0]] = mosa_graph_apply(r->to, MOSA_OP_GATED_ACT, (mosa_value[]){map[act->in[0]], map[up]}, 2,
-                                                &act->attrs);
+        r->map[node->out[0]] =
+            mosa_graph_apply(r->to, MOSA_OP_GATED_ACT, (mosa_value[]){map[act->in[0]], map[up]}, 2, &act->attrs);
         break;
     }
     case FUSE_ROPE_WRITE: {

@@ -24,8 +24,8 @@ typedef struct interval {
 typedef struct planner {
     mosa_plan *plan;
     const mosa_graph *graph;
-    int32_t *level;     // (n_nodes)
-    int32_t *read_at;   // (n_values) latest stage that reads a state version, -1
+    int32_t *level;   // (n_nodes)
+    int32_t *read_at; // (n_values) latest stage that reads a state version, -1
     interval *intervals;
     int n_intervals;
 } planner;

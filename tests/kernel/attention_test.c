@@ -1,12 +1,12 @@
-// Attention: AVX2 against the reference bit for bit, over pages and over packed rows, with windows, caps, groups and any
-// number of threads.
+// Attention: AVX2 against the reference bit for bit, over pages and over packed rows, with windows, caps, groups and
+// any number of threads.
 //
 // attention_test --bench prints GFLOP/s and GB/s of keys and values by one thread.
 #include "op_problem.h"
 
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -11,7 +11,7 @@ typedef struct op_problem {
     mosa_graph *graph;
     mosa_cpu_args args;
     mosa_batch batch;
-    uint64_t seed; // moved on by every random draw
+    uint64_t seed;                        // moved on by every random draw
     void *data[MOSA_NODE_INPUTS_MAX * 2]; // buffers of operands
     int n_data;
     mosa_weight weights[MOSA_NODE_INPUTS_MAX];
@@ -24,15 +24,15 @@ typedef struct op_problem {
 void op_begin(op_problem *p, int32_t rows, uint64_t seed); // one segment of `rows` rows at position 0
 void op_end(op_problem *p);
 
-double op_uniform(op_problem *p);                       // [0, 1)
-int64_t op_below(op_problem *p, int64_t n);             // [0, n)
+double op_uniform(op_problem *p);           // [0, 1)
+int64_t op_below(op_problem *p, int64_t n); // [0, n)
 void op_fill(op_problem *p, float *x, int64_t n, float scale);
 
-mosa_value op_rows(op_problem *p, int64_t columns, float scale);   // f32 [T, columns], random in [-scale, scale)
-mosa_value op_vector(op_problem *p, int64_t n, float scale);       // a weight
-mosa_value op_positions(op_problem *p, int32_t begin);             // i32 [T]
+mosa_value op_rows(op_problem *p, int64_t columns, float scale); // f32 [T, columns], random in [-scale, scale)
+mosa_value op_vector(op_problem *p, int64_t n, float scale);     // a weight
+mosa_value op_positions(op_problem *p, int32_t begin);           // i32 [T]
 mosa_value op_state(op_problem *p, mosa_kv *kv);
-float *op_data(op_problem *p, mosa_value value);                   // of op_rows, to change it
+float *op_data(op_problem *p, mosa_value value); // of op_rows, to change it
 void op_apply(op_problem *p, mosa_op op, const mosa_value *in, int n_in, const mosa_attrs *attrs,
               const mosa_attrs *attrs2);
 

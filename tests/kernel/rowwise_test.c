@@ -5,9 +5,9 @@
 
 #include "graph/op.h"
 
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,9 +18,9 @@ static const int64_t odd_columns[] = {1, 7, 8, 9, 31, 32, 33, 40, 64, 100, 257, 
 
 // Zeros, infinities, NaN, huge and tiny values, and the branch points of the functions.
 static void add_specials(op_problem *p, mosa_value value) {
-    static const float specials[] = {0.0f,  -0.0f, INFINITY, -INFINITY, NAN,     88.0f,   89.0f,    -87.4f,
-                                     -104.0f, 1e30f, -1e30f,   1e-40f,    -1e-40f, 0.625f,  -0.62499f, 1.0f,
-                                     -1.0f, 1.4142f, 4.0f,    -4.0f,     5.7f,    -5.7f};
+    static const float specials[] = {0.0f,    -0.0f,   INFINITY, -INFINITY, NAN,     88.0f,  89.0f,     -87.4f,
+                                     -104.0f, 1e30f,   -1e30f,   1e-40f,    -1e-40f, 0.625f, -0.62499f, 1.0f,
+                                     -1.0f,   1.4142f, 4.0f,     -4.0f,     5.7f,    -5.7f};
     int64_t n = p->batch.rows * p->graph->values[value].shape.dim[1];
     for (size_t i = 0; i < MOSA_COUNT(specials); i++)
         if (op_below(p, 2)) op_data(p, value)[op_below(p, n)] = specials[i];
@@ -36,10 +36,17 @@ static void norms_match_the_reference(void **state) {
         mosa_value x = op_rows(&p, group * heads, 3), b = op_rows(&p, group * heads, 1);
         mosa_value w = op_vector(&p, group, 2), bias = op_vector(&p, group, 1);
         switch (i % 4) {
-        case 0: op_apply(&p, MOSA_OP_RMS_NORM, (mosa_value[]){x, w}, 2, &attrs, NULL); break;
-        case 1: op_apply(&p, MOSA_OP_LAYER_NORM, (mosa_value[]){x, w, bias}, i % 8 == 1 ? 3 : 2, &attrs, NULL); break;
-        case 2: op_apply(&p, MOSA_OP_L2_NORM, &x, 1, &attrs, NULL); break;
-        default: op_apply(&p, MOSA_OP_ADD_RMS_NORM, (mosa_value[]){x, b, w}, 3, &attrs, NULL);
+        case 0:
+            op_apply(&p, MOSA_OP_RMS_NORM, (mosa_value[]){x, w}, 2, &attrs, NULL);
+            break;
+        case 1:
+            op_apply(&p, MOSA_OP_LAYER_NORM, (mosa_value[]){x, w, bias}, i % 8 == 1 ? 3 : 2, &attrs, NULL);
+            break;
+        case 2:
+            op_apply(&p, MOSA_OP_L2_NORM, &x, 1, &attrs, NULL);
+            break;
+        default:
+            op_apply(&p, MOSA_OP_ADD_RMS_NORM, (mosa_value[]){x, b, w}, 3, &attrs, NULL);
         }
         op_compare(&p);
         op_end(&p);

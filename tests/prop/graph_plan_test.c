@@ -8,9 +8,9 @@
 #include "graph/pass.h"
 #include "graph/plan.h"
 
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -83,17 +83,39 @@ static void add_random_node(random_graph *r) {
     mosa_value a = any(r), b = any(r), out = MOSA_NO_VALUE;
     mosa_attrs attention = attention_attrs((int)draw(r, 2), draw(r, 2) ? 4 : 0);
     switch (draw(r, 13)) {
-    case 0: out = mosa_g_add(g, a, b); break;
-    case 1: out = mosa_g_rms_norm(g, mosa_g_add(g, a, b), r->norm, 1e-3f); break; // fusable
-    case 2: out = mosa_g_mul(g, mosa_g_act(g, a, (mosa_act)draw(r, 4)), b); break; // fusable
-    case 3: out = mosa_g_scale(g, a, 0.5f); break;
-    case 4: out = mosa_g_act(g, a, MOSA_ACT_GELU); break;
-    case 5: out = mosa_g_linear(g, a, r->gate, draw(r, 2) ? r->norm : MOSA_NO_VALUE); break;
-    case 6: out = mosa_graph_apply(g, MOSA_OP_GATHER_ROWS, (mosa_value[]){a, r->index}, 2, NULL); break;
-    case 7: out = mosa_g_rope(g, a, r->table, WIDTH / 2, MOSA_ROPE_HALF); break;
-    case 8: out = mosa_g_attention(g, a, b, a, &attention); break;
-    case 9: r->state = mosa_g_kv_write(g, a, b, r->state, &attention); return;
-    case 10: out = mosa_g_attention_kv(g, a, r->state, &attention); break;
+    case 0:
+        out = mosa_g_add(g, a, b);
+        break;
+    case 1:
+        out = mosa_g_rms_norm(g, mosa_g_add(g, a, b), r->norm, 1e-3f);
+        break; // fusable
+    case 2:
+        out = mosa_g_mul(g, mosa_g_act(g, a, (mosa_act)draw(r, 4)), b);
+        break; // fusable
+    case 3:
+        out = mosa_g_scale(g, a, 0.5f);
+        break;
+    case 4:
+        out = mosa_g_act(g, a, MOSA_ACT_GELU);
+        break;
+    case 5:
+        out = mosa_g_linear(g, a, r->gate, draw(r, 2) ? r->norm : MOSA_NO_VALUE);
+        break;
+    case 6:
+        out = mosa_graph_apply(g, MOSA_OP_GATHER_ROWS, (mosa_value[]){a, r->index}, 2, NULL);
+        break;
+    case 7:
+        out = mosa_g_rope(g, a, r->table, WIDTH / 2, MOSA_ROPE_HALF);
+        break;
+    case 8:
+        out = mosa_g_attention(g, a, b, a, &attention);
+        break;
+    case 9:
+        r->state = mosa_g_kv_write(g, a, b, r->state, &attention);
+        return;
+    case 10:
+        out = mosa_g_attention_kv(g, a, r->state, &attention);
+        break;
     case 11: { // fusable
         mosa_value k = mosa_g_rope(g, b, r->table, WIDTH / 2, MOSA_ROPE_INTERLEAVED);
         r->state = mosa_g_kv_write(g, k, a, r->state, &attention);
@@ -215,7 +237,8 @@ static void run_and_compare(const random_graph *r, const mosa_graph *graph, cons
     assert_int_equal(ops->kv_create(backend, &spec, &kv, NULL), MOSA_OK);
     for (int i = 0; i < 2; i++) {
         mosa_tensor_view view = weight_view(r, i);
-        assert_int_equal(ops->weight_create(backend, &view, mosa_graph_weight_uses(graph, i), &weights[i], NULL), MOSA_OK);
+        assert_int_equal(ops->weight_create(backend, &view, mosa_graph_weight_uses(graph, i), &weights[i], NULL),
+                         MOSA_OK);
     }
     mosa_error err = {0};
     if (ops->exec_create(backend, plan, weights, &exec, &err) != MOSA_OK) fail_msg("%s", err.message);
@@ -272,7 +295,8 @@ static void check_states(const mosa_plan *plan, const int *stage) {
 static void check_memory(const mosa_plan *plan, const int *stage) {
     const mosa_graph *g = plan->graph;
     int *first = calloc((size_t)g->n_values, sizeof *first), *last = calloc((size_t)g->n_values, sizeof *last);
-    for (int v = 0; v < g->n_values; v++) first[v] = last[v] = g->values[v].producer >= 0 ? stage[g->values[v].producer] : 0;
+    for (int v = 0; v < g->n_values; v++)
+        first[v] = last[v] = g->values[v].producer >= 0 ? stage[g->values[v].producer] : 0;
     for (int n = 0; n < g->n_nodes; n++)
         for (int i = 0; i < g->nodes[n].n_in; i++)
             if (last[g->nodes[n].in[i]] < stage[n]) last[g->nodes[n].in[i]] = stage[n];
@@ -297,7 +321,8 @@ static void check_memory(const mosa_plan *plan, const int *stage) {
 static void check_plan(const mosa_graph *graph) {
     mosa_plan *plan = NULL;
     assert_int_equal(mosa_plan_create(graph, ROWS, &plan, NULL), MOSA_OK);
-    int *stage = calloc((size_t)graph->n_nodes + 1, sizeof *stage), *rank = calloc((size_t)graph->n_nodes + 1, sizeof *rank);
+    int *stage = calloc((size_t)graph->n_nodes + 1, sizeof *stage),
+        *rank = calloc((size_t)graph->n_nodes + 1, sizeof *rank);
     stages_of_nodes(plan, stage, rank);
     check_order(plan, stage, rank);
     check_states(plan, stage);

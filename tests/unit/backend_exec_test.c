@@ -159,10 +159,11 @@ static void impossible_page_pools_are_refused(void **state) {
     mosa_error err;
     check(mosa_backend_open(&(mosa_backend_options){"cpu", 1}, &backend, &err), &err);
     static const mosa_kv_spec specs[] = {
-        {0, 2, 16, 16, 8, MOSA_F32},  {2, 0, 16, 16, 8, MOSA_F32},   {2, 2, 0, 16, 8, MOSA_F32},
-        {2, 2, 16, 24, 8, MOSA_F32},  {2, 2, 16, 512, 8, MOSA_F32},  {2, 2, 16, 0, 8, MOSA_F32},
-        {2, 2, 16, 16, 0, MOSA_F32},  {2, 2, 16, 16, 8, MOSA_Q8_0},  {2, 2, 2000, 16, 8, MOSA_F32},
-        {1 << 16, 1 << 16, 1024, 256, INT32_MAX, MOSA_F32}, // more bytes than there are
+        {0, 2, 16, 16, 8, MOSA_F32},   {2, 0, 16, 16, 8, MOSA_F32},
+        {2, 2, 0, 16, 8, MOSA_F32},    {2, 2, 16, 24, 8, MOSA_F32},
+        {2, 2, 16, 512, 8, MOSA_F32},  {2, 2, 16, 0, 8, MOSA_F32},
+        {2, 2, 16, 16, 0, MOSA_F32},   {2, 2, 16, 16, 8, MOSA_Q8_0},
+        {2, 2, 2000, 16, 8, MOSA_F32}, {1 << 16, 1 << 16, 1024, 256, INT32_MAX, MOSA_F32}, // more bytes than there are
     };
     for (size_t i = 0; i < MOSA_COUNT(specs); i++) {
         mosa_kv *kv = NULL;
@@ -256,8 +257,10 @@ static void a_head_gathers_rows_and_reads_unaligned_weights(void **state) {
     mosa_graph *g = mosa_graph_create(NULL);
     mosa_value x = mosa_graph_input(g, "x", MOSA_F32, MOSA_SHAPE2(N, D));
     mosa_value index = mosa_graph_input(g, "index", MOSA_I32, MOSA_SHAPE1(MOSA_ROWS));
-    mosa_value w = mosa_graph_weight(g, "w", MOSA_F32, MOSA_SHAPE2(V, D)), bias = mosa_graph_weight(g, "b", MOSA_F32, MOSA_SHAPE1(V));
-    mosa_graph_output(g, mosa_g_linear(g, mosa_graph_apply(g, MOSA_OP_GATHER_ROWS, (mosa_value[]){x, index}, 2, NULL), w, bias));
+    mosa_value w = mosa_graph_weight(g, "w", MOSA_F32, MOSA_SHAPE2(V, D)),
+               bias = mosa_graph_weight(g, "b", MOSA_F32, MOSA_SHAPE1(V));
+    mosa_graph_output(
+        g, mosa_g_linear(g, mosa_graph_apply(g, MOSA_OP_GATHER_ROWS, (mosa_value[]){x, index}, 2, NULL), w, bias));
     mosa_graph_output(g, x);
     float hidden[N * D], matrix[V * D], vector[V];
     for (int i = 0; i < N * D; i++) hidden[i] = llama_noise(1, (uint64_t)i, 1);
@@ -266,8 +269,9 @@ static void a_head_gathers_rows_and_reads_unaligned_weights(void **state) {
     unsigned char file[sizeof matrix + sizeof vector + 1];
     memcpy(file + 1, matrix, sizeof matrix);
     memcpy(file + 1 + sizeof matrix, vector, sizeof vector);
-    mosa_tensor_view views[] = {{"w", MOSA_F32, 2, {V, D, 1, 1, 1, 1, 1, 1}, V * D, file + 1, sizeof matrix},
-                                {"b", MOSA_F32, 1, {V, 1, 1, 1, 1, 1, 1, 1}, V, file + 1 + sizeof matrix, sizeof vector}};
+    mosa_tensor_view views[] = {
+        {"w", MOSA_F32, 2, {V, D, 1, 1, 1, 1, 1, 1}, V * D, file + 1, sizeof matrix},
+        {"b", MOSA_F32, 1, {V, 1, 1, 1, 1, 1, 1, 1}, V, file + 1 + sizeof matrix, sizeof vector}};
     for (int fast = 0; fast < 2; fast++) {
         mosa_backend *backend = NULL;
         mosa_plan *plan = NULL;
@@ -277,7 +281,8 @@ static void a_head_gathers_rows_and_reads_unaligned_weights(void **state) {
         check(mosa_backend_open(&(mosa_backend_options){fast ? "cpu" : "cpu:ref", 2}, &backend, &err), &err);
         check(mosa_plan_create(g, 4, &plan, &err), &err);
         for (int i = 0; i < 2; i++)
-            check(backend->ops->weight_create(backend, &views[i], mosa_graph_weight_uses(g, i), &weights[i], &err), &err);
+            check(backend->ops->weight_create(backend, &views[i], mosa_graph_weight_uses(g, i), &weights[i], &err),
+                  &err);
         check(backend->ops->exec_create(backend, plan, weights, &exec, &err), &err);
         int32_t rows[4] = {5, 0, 5, 2};
         const void *inputs[] = {hidden, rows}, *outputs[2];

@@ -74,10 +74,14 @@ static void erf_is_within_1_2e_7(void **state) {
 
 static double act_of(mosa_act kind, double x) {
     switch (kind) {
-    case MOSA_ACT_SILU: return x / (1 + exp(-x));
-    case MOSA_ACT_GELU: return 0.5 * x * (1 + erf(x * sqrt(0.5)));
-    case MOSA_ACT_GELU_TANH: return 0.5 * x * (1 + tanh(sqrt(2 / 3.14159265358979323846) * (x + 0.044715 * x * x * x)));
-    case MOSA_ACT_RELU: return x > 0 ? x : 0;
+    case MOSA_ACT_SILU:
+        return x / (1 + exp(-x));
+    case MOSA_ACT_GELU:
+        return 0.5 * x * (1 + erf(x * sqrt(0.5)));
+    case MOSA_ACT_GELU_TANH:
+        return 0.5 * x * (1 + tanh(sqrt(2 / 3.14159265358979323846) * (x + 0.044715 * x * x * x)));
+    case MOSA_ACT_RELU:
+        return x > 0 ? x : 0;
     }
     return x;
 }
@@ -92,7 +96,8 @@ static void activations_are_close_everywhere(void **state) {
         }
 }
 
-// ---- ops --------------------------------------------------------------------------------------------------------------
+// ---- ops
+// --------------------------------------------------------------------------------------------------------------
 
 enum { ROWS = 21, HEADS = 6, KV_HEADS = 2, WIDTH = 20, Q = HEADS * WIDTH, KV = KV_HEADS * WIDTH };
 
@@ -105,7 +110,8 @@ static void norms_follow_their_formulas(void **state) {
     enum { GROUP = 50, GROUPS = 3, N = GROUP * GROUPS };
     mosa_graph *g = mosa_graph_create(NULL);
     mosa_value x = mosa_graph_input(g, "x", MOSA_F32, MOSA_SHAPE2(MOSA_ROWS, N));
-    mosa_value w = mosa_graph_weight(g, "w", MOSA_F32, MOSA_SHAPE1(GROUP)), b = mosa_graph_weight(g, "b", MOSA_F32, MOSA_SHAPE1(GROUP));
+    mosa_value w = mosa_graph_weight(g, "w", MOSA_F32, MOSA_SHAPE1(GROUP)),
+               b = mosa_graph_weight(g, "b", MOSA_F32, MOSA_SHAPE1(GROUP));
     mosa_attrs attrs = {.norm = {0.01f, GROUP}};
     mosa_graph_apply(g, MOSA_OP_RMS_NORM, (mosa_value[]){x, w}, 2, &attrs);
     mosa_graph_apply(g, MOSA_OP_LAYER_NORM, (mosa_value[]){x, w, b}, 3, &attrs);
@@ -117,16 +123,19 @@ static void norms_follow_their_formulas(void **state) {
     mosa_weight weights[2] = {{.vector = scale}, {.vector = bias}};
     static const mosa_cpu_kernel_fn kernels[] = {mosa_ref_rms_norm, mosa_ref_layer_norm, mosa_ref_l2_norm};
     for (int op = 0; op < 3; op++) {
-        mosa_cpu_args args = {.graph = g, .node = &g->nodes[op], .rows = 1, .in = {data, &weights[0], &weights[1]}, .out = {y}};
+        mosa_cpu_args args = {
+            .graph = g, .node = &g->nodes[op], .rows = 1, .in = {data, &weights[0], &weights[1]}, .out = {y}};
         kernels[op](&args, 0, 1);
         for (int c = 0; c < N; c += GROUP) {
             double sum = 0, squares = 0, spread = 0;
-            for (int i = 0; i < GROUP; i++) sum += (double)data[c + i], squares += (double)data[c + i] * (double)data[c + i];
+            for (int i = 0; i < GROUP; i++)
+                sum += (double)data[c + i], squares += (double)data[c + i] * (double)data[c + i];
             for (int i = 0; i < GROUP; i++) spread += pow((double)data[c + i] - sum / GROUP, 2);
             for (int i = 0; i < GROUP; i++) {
                 double v = (double)data[c + i], expected = v / fmax(sqrt(squares), 0.01);
                 if (op == 0) expected = v / sqrt(squares / GROUP + 0.01) * (double)scale[i];
-                if (op == 1) expected = (v - sum / GROUP) / sqrt(spread / GROUP + 0.01) * (double)scale[i] + (double)bias[i];
+                if (op == 1)
+                    expected = (v - sum / GROUP) / sqrt(spread / GROUP + 0.01) * (double)scale[i] + (double)bias[i];
                 assert_float_equal(y[c + i], expected, 1e-6);
             }
         }
@@ -147,10 +156,16 @@ static void rotation_turns_pairs_by_position_times_frequency(void **state) {
         float f[ROT / 2] = {1, 0.31f, 0.002f}, data[T * 2 * HEAD], table[T * ROT], y[T * 2 * HEAD];
         fill(data, T * 2 * HEAD, 5);
         mosa_weight weight = {.vector = f};
-        mosa_cpu_args make = {.graph = g, .node = &g->nodes[0], .rows = T, .in = {p, &weight}, .out = {table}, .out_stride = {ROT * 4}};
+        mosa_cpu_args make = {
+            .graph = g, .node = &g->nodes[0], .rows = T, .in = {p, &weight}, .out = {table}, .out_stride = {ROT * 4}};
         mosa_ref_rope_table(&make, 0, 1);
-        mosa_cpu_args turn = {.graph = g, .node = &g->nodes[1], .rows = T, .in = {data, table}, .out = {y},
-                              .in_stride = {2 * HEAD * 4, ROT * 4}, .out_stride = {2 * HEAD * 4}};
+        mosa_cpu_args turn = {.graph = g,
+                              .node = &g->nodes[1],
+                              .rows = T,
+                              .in = {data, table},
+                              .out = {y},
+                              .in_stride = {2 * HEAD * 4, ROT * 4},
+                              .out_stride = {2 * HEAD * 4}};
         mosa_ref_rope(&turn, 0, 1);
         for (int t = 0; t < T; t++)
             for (int h = 0; h < 2; h++) {
@@ -168,7 +183,8 @@ static void rotation_turns_pairs_by_position_times_frequency(void **state) {
 }
 
 // softmax(scale q k + mask) v in double precision for one head of one row of a segment.
-static void attend(const mosa_attrs *attrs, const float *q, const float *k, const float *v, int rows, int row, double *y) {
+static void attend(const mosa_attrs *attrs, const float *q, const float *k, const float *v, int rows, int row,
+                   double *y) {
     double weights[ROWS], sum = 0;
     for (int j = 0; j < rows; j++) {
         double dot = 0;
@@ -210,8 +226,14 @@ static void attention_is_softmax_over_what_a_row_sees(void **state) {
         mosa_graph_apply(g, MOSA_OP_ATTENTION, in, 3, &attrs);
         mosa_segment segments[2] = {{0, 8, 0, 0, NULL}, {8, ROWS - 8, 0, 0, NULL}};
         mosa_batch batch = {ROWS, 2, segments};
-        mosa_cpu_args args = {.graph = g, .node = &g->nodes[0], .rows = ROWS, .batch = &batch, .in = {q, k, v}, .out = {y},
-                              .in_stride = {Q * 4, KV * 4, KV * 4}, .out_stride = {Q * 4}};
+        mosa_cpu_args args = {.graph = g,
+                              .node = &g->nodes[0],
+                              .rows = ROWS,
+                              .batch = &batch,
+                              .in = {q, k, v},
+                              .out = {y},
+                              .in_stride = {Q * 4, KV * 4, KV * 4},
+                              .out_stride = {Q * 4}};
         mosa_ref_attention(&args, 0, 1);
         for (int t = 0; t < ROWS; t++)
             for (int h = 0; h < HEADS; h++) {
@@ -241,7 +263,8 @@ static void embed_decodes_rows_of_any_type(void **state) {
         mosa_g_embed(g, ids, mosa_graph_weight(g, "t", dtypes[i], MOSA_SHAPE2(V, D)));
         mosa_weight weight = {.view = {.dtype = dtypes[i], .n_dims = 2, .dims = {V, D}, .data = file + 1}};
         int32_t id[3] = {4, 0, 4};
-        mosa_cpu_args args = {.graph = g, .node = &g->nodes[0], .rows = 3, .in = {id, &weight}, .out = {y}, .out_stride = {D * 4}};
+        mosa_cpu_args args = {
+            .graph = g, .node = &g->nodes[0], .rows = 3, .in = {id, &weight}, .out = {y}, .out_stride = {D * 4}};
         mosa_ref_embed(&args, 0, 1);
         for (int t = 0; t < 3; t++) {
             mosa_dtype_traits_of(dtypes[i])->to_f32(file + 1 + (size_t)id[t] * (bytes / V), row, D);

@@ -88,26 +88,60 @@ typedef struct bad_case {
     const char *message[4]; // parts of it
 } bad_case;
 
-static void bad_arity(sources *s) { mosa_graph_apply(s->g, MOSA_OP_ADD, &s->x64, 1, NULL); }
-static void bad_no_value(sources *s) { mosa_g_add(s->g, s->x64, MOSA_NO_VALUE); }
-static void bad_far_value(sources *s) { mosa_g_add(s->g, s->x64, 9999); }
-static void bad_op(sources *s) { mosa_graph_apply(s->g, (mosa_op)777, &s->x64, 1, NULL); }
-static void bad_embed_ids(sources *s) { mosa_g_embed(s->g, s->x64, s->table); }
-static void bad_embed_table(sources *s) { mosa_g_embed(s->g, s->ids, s->w64); }
+static void bad_arity(sources *s) {
+    mosa_graph_apply(s->g, MOSA_OP_ADD, &s->x64, 1, NULL);
+}
+static void bad_no_value(sources *s) {
+    mosa_g_add(s->g, s->x64, MOSA_NO_VALUE);
+}
+static void bad_far_value(sources *s) {
+    mosa_g_add(s->g, s->x64, 9999);
+}
+static void bad_op(sources *s) {
+    mosa_graph_apply(s->g, (mosa_op)777, &s->x64, 1, NULL);
+}
+static void bad_embed_ids(sources *s) {
+    mosa_g_embed(s->g, s->x64, s->table);
+}
+static void bad_embed_table(sources *s) {
+    mosa_g_embed(s->g, s->ids, s->w64);
+}
 static void bad_gather(sources *s) {
     mosa_graph_apply(s->g, MOSA_OP_GATHER_ROWS, (mosa_value[]){s->x64, s->x64}, 2, NULL);
 }
-static void bad_linear_width(sources *s) { mosa_g_linear(s->g, s->x32, s->matrix, MOSA_NO_VALUE); }
-static void bad_linear_weight(sources *s) { mosa_g_linear(s->g, s->x64, s->y64, MOSA_NO_VALUE); }
-static void bad_linear_bias(sources *s) { mosa_g_linear(s->g, s->x64, s->matrix, s->w64); }
-static void bad_linear_input(sources *s) { mosa_g_linear(s->g, s->ids, s->matrix, MOSA_NO_VALUE); }
-static void bad_norm(sources *s) { mosa_g_rms_norm(s->g, s->x64, s->w32, 1e-5f); }
-static void bad_norm_group(sources *s) { mosa_g_head_rms_norm(s->g, s->x32, s->w64, 1e-5f); }
-static void bad_norm_eps(sources *s) { mosa_g_rms_norm(s->g, s->x64, s->w64, -1); }
-static void bad_add(sources *s) { mosa_g_add(s->g, s->x64, s->x32); }
-static void bad_add_rows(sources *s) { mosa_g_add(s->g, s->x64, s->fixed); }
-static void bad_add_weight(sources *s) { mosa_g_add(s->g, s->x64, s->table); }
-static void bad_act(sources *s) { mosa_g_act(s->g, s->x64, (mosa_act)9); }
+static void bad_linear_width(sources *s) {
+    mosa_g_linear(s->g, s->x32, s->matrix, MOSA_NO_VALUE);
+}
+static void bad_linear_weight(sources *s) {
+    mosa_g_linear(s->g, s->x64, s->y64, MOSA_NO_VALUE);
+}
+static void bad_linear_bias(sources *s) {
+    mosa_g_linear(s->g, s->x64, s->matrix, s->w64);
+}
+static void bad_linear_input(sources *s) {
+    mosa_g_linear(s->g, s->ids, s->matrix, MOSA_NO_VALUE);
+}
+static void bad_norm(sources *s) {
+    mosa_g_rms_norm(s->g, s->x64, s->w32, 1e-5f);
+}
+static void bad_norm_group(sources *s) {
+    mosa_g_head_rms_norm(s->g, s->x32, s->w64, 1e-5f);
+}
+static void bad_norm_eps(sources *s) {
+    mosa_g_rms_norm(s->g, s->x64, s->w64, -1);
+}
+static void bad_add(sources *s) {
+    mosa_g_add(s->g, s->x64, s->x32);
+}
+static void bad_add_rows(sources *s) {
+    mosa_g_add(s->g, s->x64, s->fixed);
+}
+static void bad_add_weight(sources *s) {
+    mosa_g_add(s->g, s->x64, s->table);
+}
+static void bad_act(sources *s) {
+    mosa_g_act(s->g, s->x64, (mosa_act)9);
+}
 static void bad_slice(sources *s) {
     mosa_attrs attrs = {.slice = {60, 5}};
     mosa_graph_apply(s->g, MOSA_OP_SLICE, &s->x64, 1, &attrs);
@@ -120,9 +154,15 @@ static void bad_table(sources *s) {
     mosa_attrs attrs = {.rope_table = {15, 1}};
     mosa_graph_apply(s->g, MOSA_OP_ROPE_TABLE, (mosa_value[]){s->positions, s->freq}, 2, &attrs);
 }
-static void bad_rope_heads(sources *s) { mosa_g_rope(s->g, s->x64, s->x32, 48, MOSA_ROPE_HALF); }
-static void bad_rope_wide(sources *s) { mosa_g_rope(s->g, s->x64, s->x32, 16, MOSA_ROPE_HALF); }
-static void bad_rope_style(sources *s) { mosa_g_rope(s->g, s->x64, s->x32, 32, (mosa_rope_style)5); }
+static void bad_rope_heads(sources *s) {
+    mosa_g_rope(s->g, s->x64, s->x32, 48, MOSA_ROPE_HALF);
+}
+static void bad_rope_wide(sources *s) {
+    mosa_g_rope(s->g, s->x64, s->x32, 16, MOSA_ROPE_HALF);
+}
+static void bad_rope_style(sources *s) {
+    mosa_g_rope(s->g, s->x64, s->x32, 32, (mosa_rope_style)5);
+}
 static void bad_heads(sources *s) {
     mosa_attrs a = attention_attrs(3, 3, 16);
     mosa_g_attention(s->g, s->x64, s->x64, s->x64, &a);
@@ -162,11 +202,21 @@ static void bad_quantize(sources *s) {
     mosa_attrs attrs = {.quantize = {0, 0}};
     mosa_graph_apply(s->g, MOSA_OP_QUANTIZE_ROWS, &s->x64, 1, &attrs);
 }
-static void bad_output(sources *s) { mosa_graph_output(s->g, s->w64); }
-static void bad_output_state(sources *s) { mosa_graph_output(s->g, s->state); }
-static void bad_weight_rows(sources *s) { mosa_graph_weight(s->g, "w", MOSA_F32, MOSA_SHAPE2(MOSA_ROWS, 3)); }
-static void bad_shape(sources *s) { mosa_graph_input(s->g, "in", MOSA_F32, MOSA_SHAPE2(MOSA_ROWS, 0)); }
-static void bad_inner_rows(sources *s) { mosa_graph_input(s->g, "in", MOSA_F32, MOSA_SHAPE2(3, MOSA_ROWS)); }
+static void bad_output(sources *s) {
+    mosa_graph_output(s->g, s->w64);
+}
+static void bad_output_state(sources *s) {
+    mosa_graph_output(s->g, s->state);
+}
+static void bad_weight_rows(sources *s) {
+    mosa_graph_weight(s->g, "w", MOSA_F32, MOSA_SHAPE2(MOSA_ROWS, 3));
+}
+static void bad_shape(sources *s) {
+    mosa_graph_input(s->g, "in", MOSA_F32, MOSA_SHAPE2(MOSA_ROWS, 0));
+}
+static void bad_inner_rows(sources *s) {
+    mosa_graph_input(s->g, "in", MOSA_F32, MOSA_SHAPE2(3, MOSA_ROWS));
+}
 
 static const bad_case bad_cases[] = {
     {"arity", bad_arity, {"add", "takes 2 to 2 operands, not 1"}},
@@ -218,7 +268,8 @@ static void misuse_gives_one_clear_error(void **state) {
         mosa_error err = {0};
         if (mosa_graph_status(s.g, &err) != MOSA_EINVALID) fail_msg("%s was accepted", c->what);
         for (int m = 0; m < 4 && c->message[m]; m++)
-            if (!strstr(err.message, c->message[m])) fail_msg("%s: '%s' lacks '%s'", c->what, err.message, c->message[m]);
+            if (!strstr(err.message, c->message[m]))
+                fail_msg("%s: '%s' lacks '%s'", c->what, err.message, c->message[m]);
         mosa_graph_destroy(s.g);
     }
 }
@@ -252,8 +303,7 @@ static void every_op_of_the_table_is_complete(void **state) {
         assert_in_range(info->n_out, 1, MOSA_NODE_OUTPUTS_MAX);
         assert_in_range(info->n_in_max, info->n_in_min, MOSA_NODE_INPUTS_MAX);
         for (int i = 0; i < info->n_in_max; i++) assert_non_null(info->operands[i]);
-        for (int other = 0; other < op; other++)
-            assert_string_not_equal(info->name, mosa_op_get((mosa_op)other)->name);
+        for (int other = 0; other < op; other++) assert_string_not_equal(info->name, mosa_op_get((mosa_op)other)->name);
     }
 }
 

@@ -61,7 +61,8 @@ static void fusion_keeps_values_that_others_use(void **state) {
     mosa_graph *g = mosa_graph_create(NULL);
     mosa_value x = mosa_graph_input(g, "x", MOSA_F32, MOSA_SHAPE2(MOSA_ROWS, 32));
     mosa_value y = mosa_graph_input(g, "y", MOSA_F32, MOSA_SHAPE2(MOSA_ROWS, 32));
-    mosa_value w = mosa_graph_weight(g, "w", MOSA_F32, MOSA_SHAPE1(32)), half = mosa_graph_weight(g, "h", MOSA_F32, MOSA_SHAPE1(16));
+    mosa_value w = mosa_graph_weight(g, "w", MOSA_F32, MOSA_SHAPE1(32)),
+               half = mosa_graph_weight(g, "h", MOSA_F32, MOSA_SHAPE1(16));
     mosa_value act = mosa_g_act(g, x, MOSA_ACT_SILU);
     mosa_graph_output(g, mosa_g_mul(g, act, y)); // act has a second user
     mosa_graph_output(g, act);
@@ -154,7 +155,8 @@ static void linears_of_one_input_share_one_quantisation(void **state) {
     mosa_value x = mosa_graph_input(g, "x", MOSA_F32, MOSA_SHAPE2(MOSA_ROWS, 64));
     static const mosa_dtype dtypes[] = {MOSA_Q8_0, MOSA_Q8_0, MOSA_F32, MOSA_Q4_0, MOSA_Q4_0};
     for (size_t i = 0; i < MOSA_COUNT(dtypes); i++)
-        mosa_graph_output(g, mosa_g_linear(g, x, mosa_graph_weight(g, "w", dtypes[i], MOSA_SHAPE2(16, 64)), MOSA_NO_VALUE));
+        mosa_graph_output(
+            g, mosa_g_linear(g, x, mosa_graph_weight(g, "w", dtypes[i], MOSA_SHAPE2(16, 64)), MOSA_NO_VALUE));
     mosa_graph *out = NULL;
     assert_int_equal(mosa_pass_quantize(g, layout_of, row_bytes, NULL, &out, NULL), MOSA_OK);
     assert_int_equal(count(out, MOSA_OP_QUANTIZE_ROWS), 2);

@@ -34,8 +34,8 @@ static inline float llama_noise(uint64_t seed, uint64_t i, float scale) {
     return ((float)mosa_rng_uniform(seed, i) * 2 - 1) * scale;
 }
 
-static inline mosa_value llama_weight(llama_model *m, const char *name, mosa_dtype dtype, mosa_shape shape,
-                                      float scale, float offset) {
+static inline mosa_value llama_weight(llama_model *m, const char *name, mosa_dtype dtype, mosa_shape shape, float scale,
+                                      float offset) {
     mosa_value value = mosa_graph_weight(m->graph, name, dtype, shape);
     int slot = m->n_weights++;
     mosa_tensor_view *view = &m->views[slot];
@@ -136,7 +136,8 @@ static inline mosa_status llama_open(llama_session *s, const llama_model *model,
     const mosa_graph *graph = lower ? s->lowered : model->graph;
     MOSA_TRY(mosa_plan_create(graph, max_rows, &s->plan, err));
     for (int i = 0; i < model->n_weights; i++)
-        MOSA_TRY(ops->weight_create(s->backend, &model->views[i], mosa_graph_weight_uses(graph, i), &s->weights[i], err));
+        MOSA_TRY(
+            ops->weight_create(s->backend, &model->views[i], mosa_graph_weight_uses(graph, i), &s->weights[i], err));
     const llama_config *c = &model->config;
     mosa_kv_spec spec = {c->layers, c->kv_heads, c->head_width, LLAMA_PAGE, LLAMA_PAGES, c->kv};
     MOSA_TRY(ops->kv_create(s->backend, &spec, &s->kv, err));
@@ -179,8 +180,7 @@ static inline mosa_status llama_step(llama_session *s, const llama_part *parts, 
     MOSA_TRY(s->backend->ops->exec_run(s->exec, &batch, &bindings, err));
     const float *logits = outputs[0];
     for (int p = 0; p < n_parts; p++) {
-        if (parts[p].logits)
-            memcpy(parts[p].logits, logits, (size_t)parts[p].count * LLAMA_V * sizeof *logits);
+        if (parts[p].logits) memcpy(parts[p].logits, logits, (size_t)parts[p].count * LLAMA_V * sizeof *logits);
         logits += (size_t)parts[p].count * LLAMA_V;
     }
     return MOSA_OK;

@@ -24,16 +24,16 @@ typedef struct index_check {
 struct mosa_exec {
     mosa_cpu_backend *cpu;
     const mosa_plan *plan;
-    unsigned char *memory;  // the plan's arena, then one scratch area per thread
+    unsigned char *memory; // the plan's arena, then one scratch area per thread
     size_t memory_bytes;
     unsigned char *scratch;
-    mosa_cpu_args *args;    // (n_nodes)
-    patch *patches;         // (n_patches)
-    index_check *checks;    // (n_checks)
+    mosa_cpu_args *args; // (n_nodes)
+    patch *patches;      // (n_patches)
+    index_check *checks; // (n_checks)
     int n_patches, n_checks;
     bool uses_segments;
     bool profile;
-    int64_t *times;         // (n_nodes) nanoseconds of the last run
+    int64_t *times; // (n_nodes) nanoseconds of the last run
 };
 
 static const char *value_name(const mosa_graph *graph, mosa_value value) {
@@ -49,8 +49,8 @@ static mosa_status check_weight(const mosa_exec *exec, const mosa_node *node, in
     if (!weight) return mosa_fail(err, MOSA_EINVALID, "weight %.200s is missing", name);
     bool table = node->op == MOSA_OP_EMBED, matrix = node->op == MOSA_OP_LINEAR && operand == 1;
     // A vector is resident as f32 whatever the file holds, so its type may be either in the graph.
-    bool same = (weight->view.dtype == value->dtype || !(table || matrix)) &&
-                (int)weight->view.n_dims == value->shape.ndim;
+    bool same =
+        (weight->view.dtype == value->dtype || !(table || matrix)) && (int)weight->view.n_dims == value->shape.ndim;
     for (int i = 0; same && i < value->shape.ndim; i++) same = weight->view.dims[i] == value->shape.dim[i];
     if (!same) return mosa_fail(err, MOSA_EINVALID, "weight %.200s is not of the graph's type and shape", name);
     bool ready = table    ? weight->uses & MOSA_WEIGHT_TABLE
@@ -62,8 +62,7 @@ static mosa_status check_weight(const mosa_exec *exec, const mosa_node *node, in
     return MOSA_OK;
 }
 
-static mosa_status bind_operand(mosa_exec *exec, int32_t n, int operand, mosa_weight *const *weights,
-                                mosa_error *err) {
+static mosa_status bind_operand(mosa_exec *exec, int32_t n, int operand, mosa_weight *const *weights, mosa_error *err) {
     const mosa_plan *plan = exec->plan;
     const mosa_node *node = &plan->graph->nodes[n];
     mosa_value v = node->in[operand];
@@ -71,7 +70,9 @@ static mosa_status bind_operand(mosa_exec *exec, int32_t n, int operand, mosa_we
     mosa_cpu_args *args = &exec->args[n];
     args->in_stride[operand] = plan->row_stride[v];
     switch (value->kind) {
-    case MOSA_VALUE_COMPUTED: args->in[operand] = exec->memory + plan->offset[v]; return MOSA_OK;
+    case MOSA_VALUE_COMPUTED:
+        args->in[operand] = exec->memory + plan->offset[v];
+        return MOSA_OK;
     case MOSA_VALUE_WEIGHT:
         args->in[operand] = weights[value->slot];
         return check_weight(exec, node, operand, weights[value->slot], err);

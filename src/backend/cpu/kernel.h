@@ -20,14 +20,14 @@ enum { MOSA_CPU_SCRATCH_BYTES = 1 << 20 };
 typedef struct mosa_cpu_args {
     const mosa_graph *graph;
     const mosa_node *node;
-    int32_t rows;                             // rows of the node: its first output's, or its first input's when that
-                                              // is a state
+    int32_t rows; // rows of the node: its first output's, or its first input's when that
+                  // is a state
     const mosa_batch *batch;
-    const void *in[MOSA_NODE_INPUTS_MAX];     // activations: row 0; weights: mosa_weight*; states: mosa_kv*
-    void *out[MOSA_NODE_OUTPUTS_MAX];         // states: the same mosa_kv*
-    int64_t in_stride[MOSA_NODE_INPUTS_MAX];  // bytes between rows
+    const void *in[MOSA_NODE_INPUTS_MAX];    // activations: row 0; weights: mosa_weight*; states: mosa_kv*
+    void *out[MOSA_NODE_OUTPUTS_MAX];        // states: the same mosa_kv*
+    int64_t in_stride[MOSA_NODE_INPUTS_MAX]; // bytes between rows
     int64_t out_stride[MOSA_NODE_OUTPUTS_MAX];
-    void *scratch;                            // this thread's MOSA_CPU_SCRATCH_BYTES, 64-byte aligned
+    void *scratch; // this thread's MOSA_CPU_SCRATCH_BYTES, 64-byte aligned
     int phase;
 } mosa_cpu_args;
 
@@ -35,8 +35,8 @@ typedef void (*mosa_cpu_kernel_fn)(const mosa_cpu_args *args, int thread, int n_
 
 typedef struct mosa_cpu_kernel {
     mosa_cpu_kernel_fn run;
-    int phases;       // 1 for most
-    const char *isa;  // "ref", "avx2"
+    int phases;      // 1 for most
+    const char *isa; // "ref", "avx2"
 } mosa_cpu_kernel;
 
 typedef struct mosa_cpu_kernels {
@@ -46,7 +46,9 @@ typedef struct mosa_cpu_kernels {
 void mosa_cpu_kernels_ref(mosa_cpu_kernels *table);  // ref/table.c: every op
 void mosa_cpu_kernels_avx2(mosa_cpu_kernels *table); // avx2/table.c: overrides what it has
 
-typedef struct mosa_cpu_features { bool avx2, fma, f16c, avx512f, avx512vnni; } mosa_cpu_features;
+typedef struct mosa_cpu_features {
+    bool avx2, fma, f16c, avx512f, avx512vnni;
+} mosa_cpu_features;
 mosa_cpu_features mosa_cpu_detect(void);
 
 // A weight on the CPU. `view` is the file's own bytes (borrowed); `packed` is what LINEAR reads, made at load by
@@ -54,11 +56,11 @@ mosa_cpu_features mosa_cpu_detect(void);
 // reads the view; `vector` is what norms and biases read, or NULL when this weight is never one.
 struct mosa_weight {
     mosa_tensor_view view;
-    unsigned uses;        // set of MOSA_WEIGHT_*
-    void *packed;         // owned, 64-byte aligned, huge pages where possible
+    unsigned uses; // set of MOSA_WEIGHT_*
+    void *packed;  // owned, 64-byte aligned, huge pages where possible
     size_t packed_bytes;
-    const float *vector;  // (n_elements) the view's own data when that is aligned f32, else owned
-    size_t vector_bytes;  // owned bytes, 0 when borrowed
+    const float *vector; // (n_elements) the view's own data when that is aligned f32, else owned
+    size_t vector_bytes; // owned bytes, 0 when borrowed
 };
 
 // A vector operand (norm weight, bias, frequencies): f32, whether it is a weight or an activation.
@@ -79,7 +81,7 @@ static inline float *mosa_cpu_out_row(const mosa_cpu_args *args, int output, int
 // KV pages on the CPU: for layer l, page p, kv head g: K rows [page_tokens][head_width], then V rows likewise.
 struct mosa_kv {
     mosa_kv_spec spec;
-    unsigned char *data;  // owned, zeroed, 64-byte aligned
+    unsigned char *data;                                     // owned, zeroed, 64-byte aligned
     size_t layer_stride, page_stride, head_stride, v_offset; // bytes
 };
 
@@ -89,7 +91,8 @@ static inline unsigned char *mosa_kv_head(const mosa_kv *kv, int layer, int64_t 
 }
 
 // The contiguous share [*begin, *end) of `count` items for a thread, in multiples of `unit`.
-static inline void mosa_cpu_share(int64_t count, int64_t unit, int thread, int n_threads, int64_t *begin, int64_t *end) {
+static inline void mosa_cpu_share(int64_t count, int64_t unit, int thread, int n_threads, int64_t *begin,
+                                  int64_t *end) {
     int64_t units = (count + unit - 1) / unit;
     *begin = units * thread / n_threads * unit;
     *end = units * (thread + 1) / n_threads * unit;

@@ -1,7 +1,8 @@
 // Transcendental functions of our own, so that a result does not depend on a C library: f32 scalars.
 //
 // avx2/math_avx2.h has the vector twins, which perform the same operations in the same order and agree bit for bit.
-// Errors against double precision, which a test holds them to: exp 1 ulp, tanh 2 ulp, erf 1.2e-7 absolute. Polynomials: least squares at Chebyshev points, coefficients rounded to f32.
+// Errors against double precision, which a test holds them to: exp 1 ulp, tanh 2 ulp, erf 1.2e-7 absolute. Polynomials:
+// least squares at Chebyshev points, coefficients rounded to f32.
 #ifndef MOSA_BACKEND_CPU_MATH_H
 #define MOSA_BACKEND_CPU_MATH_H
 
@@ -11,7 +12,7 @@
 #include <math.h>
 
 // exp(x) = 2^n * p(r), n = round(x / ln 2), r = x - n ln 2.
-#define MOSA_EXP_HI     88.3762626647949f // 127.5 ln 2: beyond, the result stays at that of the bound
+#define MOSA_EXP_HI     88.3762626647949f    // 127.5 ln 2: beyond, the result stays at that of the bound
 #define MOSA_EXP_LO     (-87.3365402221680f) // -126 ln 2: likewise, so a result is never denormal or zero
 #define MOSA_EXP_LOG2E  1.44269504088896341f
 #define MOSA_EXP_LN2_HI 0.693359375f
@@ -101,13 +102,16 @@ static inline float mosa_erff(float x) {
 
 static inline float mosa_actf(mosa_act kind, float x) {
     switch (kind) {
-    case MOSA_ACT_SILU: return x / (1.0f + mosa_expf(-x));
-    case MOSA_ACT_GELU: return 0.5f * x * (1.0f + mosa_erff(x * MOSA_GELU_SQRT_HALF));
+    case MOSA_ACT_SILU:
+        return x / (1.0f + mosa_expf(-x));
+    case MOSA_ACT_GELU:
+        return 0.5f * x * (1.0f + mosa_erff(x * MOSA_GELU_SQRT_HALF));
     case MOSA_ACT_GELU_TANH: { // (1 + tanh u) / 2 = 1 / (1 + exp(-2u))
         float u = MOSA_GELU_TANH_A * fmaf(MOSA_GELU_TANH_B * (x * x), x, x);
         return x / (1.0f + mosa_expf(-2.0f * u));
     }
-    case MOSA_ACT_RELU: return x > 0 ? x : 0;
+    case MOSA_ACT_RELU:
+        return x > 0 ? x : 0;
     }
     return x;
 }

@@ -8,7 +8,8 @@ static mosa_status want_heads(const mosa_graph *graph, const mosa_node *node, co
                               int heads, mosa_error *err) {
     MOSA_TRY(mosa_op_want_rows(graph, node, operand, err));
     int width = attrs->attention.head_width;
-    if (width <= 0 || width > MOSA_HEAD_WIDTH_MAX || heads <= 0 || mosa_op_columns(graph, node, operand) != (int64_t)heads * width)
+    if (width <= 0 || width > MOSA_HEAD_WIDTH_MAX || heads <= 0 ||
+        mosa_op_columns(graph, node, operand) != (int64_t)heads * width)
         return mosa_op_fail(graph, node, operand, err, "must hold %d heads of %d columns", heads, width);
     // Segments speak of the rows of the batch.
     if (mosa_op_operand(graph, node, operand)->shape.dim[0] != MOSA_ROWS)
@@ -40,8 +41,7 @@ static void set_state(const mosa_graph *graph, const mosa_node *node, int operan
     out->slot = state->slot;
 }
 
-static mosa_status write_infer(const mosa_graph *graph, const mosa_node *node, mosa_value_info *outs,
-                               mosa_error *err) {
+static mosa_status write_infer(const mosa_graph *graph, const mosa_node *node, mosa_value_info *outs, mosa_error *err) {
     MOSA_TRY(want_kv(graph, node, &node->attrs, 0, 1, err));
     MOSA_TRY(want_state(graph, node, &node->attrs, 2, err));
     set_state(graph, node, 2, &outs[0]);
@@ -95,8 +95,7 @@ static void write_cost(const mosa_graph *graph, const mosa_node *node, int64_t r
 }
 
 // Of the rows alone: how far each looks back is not known here. Rows of one packed segment count half of each other.
-static void attention_cost(const mosa_graph *graph, const mosa_node *node, int64_t rows, double *flops,
-                           double *bytes) {
+static void attention_cost(const mosa_graph *graph, const mosa_node *node, int64_t rows, double *flops, double *bytes) {
     mosa_op_stream_cost(graph, node, rows, 2 * (double)rows, flops, bytes);
 }
 

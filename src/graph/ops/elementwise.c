@@ -1,8 +1,7 @@
 // Elementwise ops and SLICE, which takes a range of columns.
 #include "graph/ops/ops.h"
 
-static mosa_status unary_infer(const mosa_graph *graph, const mosa_node *node, mosa_value_info *outs,
-                               mosa_error *err) {
+static mosa_status unary_infer(const mosa_graph *graph, const mosa_node *node, mosa_value_info *outs, mosa_error *err) {
     MOSA_TRY(mosa_op_want_rows(graph, node, 0, err));
     outs[0].dtype = MOSA_F32;
     outs[0].shape = mosa_op_operand(graph, node, 0)->shape;
@@ -26,8 +25,7 @@ static mosa_status act_infer(const mosa_graph *graph, const mosa_node *node, mos
     return check_act(graph, node, err);
 }
 
-static mosa_status gated_infer(const mosa_graph *graph, const mosa_node *node, mosa_value_info *outs,
-                               mosa_error *err) {
+static mosa_status gated_infer(const mosa_graph *graph, const mosa_node *node, mosa_value_info *outs, mosa_error *err) {
     MOSA_TRY(binary_infer(graph, node, outs, err));
     return check_act(graph, node, err);
 }
@@ -37,8 +35,7 @@ static mosa_status gated_decompose(mosa_graph *to, const mosa_node *node, const 
     return mosa_graph_status(to, NULL);
 }
 
-static mosa_status slice_infer(const mosa_graph *graph, const mosa_node *node, mosa_value_info *outs,
-                               mosa_error *err) {
+static mosa_status slice_infer(const mosa_graph *graph, const mosa_node *node, mosa_value_info *outs, mosa_error *err) {
     MOSA_TRY(mosa_op_want_rows(graph, node, 0, err));
     int64_t begin = node->attrs.slice.begin, count = node->attrs.slice.count;
     int64_t columns = mosa_op_columns(graph, node, 0);

@@ -22,10 +22,12 @@ mosa_status mosa_op_fail_against(const mosa_graph *graph, const mosa_node *node,
                                  mosa_error *err, const char *wanted);
 
 // Checks that shape rules are made of.
-mosa_status mosa_op_want_rows(const mosa_graph *graph, const mosa_node *node, int operand, mosa_error *err); // f32 [T,n]
+mosa_status mosa_op_want_rows(const mosa_graph *graph, const mosa_node *node, int operand,
+                              mosa_error *err); // f32 [T,n]
 mosa_status mosa_op_want_vector(const mosa_graph *graph, const mosa_node *node, int operand, int64_t n,
                                 mosa_error *err); // weight of any dtype, or f32, with shape [n]
-mosa_status mosa_op_want_index(const mosa_graph *graph, const mosa_node *node, int operand, mosa_error *err); // i32 [R] input
+mosa_status mosa_op_want_index(const mosa_graph *graph, const mosa_node *node, int operand,
+                               mosa_error *err); // i32 [R] input
 mosa_status mosa_op_want_same(const mosa_graph *graph, const mosa_node *node, int operand, int other, mosa_error *err);
 mosa_status mosa_op_want_same_rows(const mosa_graph *graph, const mosa_node *node, int operand, int other,
                                    mosa_error *err);

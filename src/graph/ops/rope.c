@@ -1,8 +1,7 @@
 // Rotary position embedding: the table of cosines and sines, and the rotation.
 #include "graph/ops/ops.h"
 
-static mosa_status table_infer(const mosa_graph *graph, const mosa_node *node, mosa_value_info *outs,
-                               mosa_error *err) {
+static mosa_status table_infer(const mosa_graph *graph, const mosa_node *node, mosa_value_info *outs, mosa_error *err) {
     MOSA_TRY(mosa_op_want_index(graph, node, 0, err));
     int rot = node->attrs.rope_table.rot;
     if (rot <= 0 || rot % 2) return mosa_op_fail(graph, node, 1, err, "gives an odd rotary width %d", rot);

@@ -1,10 +1,10 @@
 // ATTENTION on AVX2: how tiles of work are shared among threads. The arithmetic is in attention_tile.c.
 //
 // The batch is cut into tiles: a few consecutive rows of one segment by one key/value head. Every thread walks the same
-// list and takes the tiles whose middle of cost falls into its share, so no thread waits for a queue. When there are too
-// few tiles to balance (decoding a few long sequences), the tiles are cut further by split: phase 0 leaves each split's
-// (max, sum, values) in scratch, spread over all threads' areas, and phase 1 joins them in order. A tile's result is the
-// same either way, because the contract has splits computed apart and joined in order.
+// list and takes the tiles whose middle of cost falls into its share, so no thread waits for a queue. When there are
+// too few tiles to balance (decoding a few long sequences), the tiles are cut further by split: phase 0 leaves each
+// split's (max, sum, values) in scratch, spread over all threads' areas, and phase 1 joins them in order. A tile's
+// result is the same either way, because the contract has splits computed apart and joined in order.
 #include "backend/cpu/avx2/attention_tile.h"
 #include "backend/cpu/avx2/avx2.h"
 #include "backend/cpu/ref/ref.h"
@@ -150,8 +150,8 @@ static sharing share_batch(const mosa_cpu_args *args, int n_threads) {
     }
     s.slot_floats = largest * (args->node->attrs.attention.head_width + 2);
     s.slots_each = PARTIAL_FLOATS / s.slot_floats;
-    s.by_split = n_threads > 1 && tiles < 4 * (int64_t)n_threads && s.items > tiles &&
-                 s.items <= s.slots_each * n_threads;
+    s.by_split =
+        n_threads > 1 && tiles < 4 * (int64_t)n_threads && s.items > tiles && s.items <= s.slots_each * n_threads;
     return s;
 }
 

@@ -24,8 +24,7 @@ static void widen_rows(const uint16_t *half, int count, float *out) {
 
 // Keys (values) of positions [position, position + 16); position is a multiple of 16. Only rows [from, to) of the block
 // are there to be read.
-static block get_block(const mosa_attention_tile *tile, int32_t position, int from, int to, bool value,
-                       float *buffer) {
+static block get_block(const mosa_attention_tile *tile, int32_t position, int from, int to, bool value, float *buffer) {
     const mosa_cpu_args *args = tile->args;
     if (args->node->n_in == 3) {
         int64_t row = tile->segment->row_begin + ((int64_t)position - tile->segment->pos_begin);

@@ -20,9 +20,9 @@ typedef struct mosa_attention_tile {
     const mosa_cpu_args *args;
     const mosa_segment *segment;
     int kv_head, width;
-    int32_t row_begin, row_count;              // of the batch
-    int n;                                     // row_count * group query vectors, row by row
-    const float *q;                            // (n, width), a copy in `work`
+    int32_t row_begin, row_count;                          // of the batch
+    int n;                                                 // row_count * group query vectors, row by row
+    const float *q;                                        // (n, width), a copy in `work`
     int32_t lo[MOSA_TILE_VECTORS], end[MOSA_TILE_VECTORS]; // (n) visible positions, both ascending
 } mosa_attention_tile;
 

@@ -47,10 +47,18 @@ static inline void act_loop(mosa_act kind, const float *a, const float *b, float
 
 static void act_row(const mosa_node *node, const float *a, const float *b, float *y, int64_t n) {
     switch (node->attrs.act.kind) {
-    case MOSA_ACT_SILU: act_loop(MOSA_ACT_SILU, a, b, y, n); break;
-    case MOSA_ACT_GELU: act_loop(MOSA_ACT_GELU, a, b, y, n); break;
-    case MOSA_ACT_GELU_TANH: act_loop(MOSA_ACT_GELU_TANH, a, b, y, n); break;
-    case MOSA_ACT_RELU: act_loop(MOSA_ACT_RELU, a, b, y, n); break;
+    case MOSA_ACT_SILU:
+        act_loop(MOSA_ACT_SILU, a, b, y, n);
+        break;
+    case MOSA_ACT_GELU:
+        act_loop(MOSA_ACT_GELU, a, b, y, n);
+        break;
+    case MOSA_ACT_GELU_TANH:
+        act_loop(MOSA_ACT_GELU_TANH, a, b, y, n);
+        break;
+    case MOSA_ACT_RELU:
+        act_loop(MOSA_ACT_RELU, a, b, y, n);
+        break;
     }
 }
 

@@ -72,7 +72,8 @@ static inline __m256 erf8(__m256 x) {
 static inline __m256 act8(mosa_act kind, __m256 x) {
     __m256 one = splat(1.0f);
     switch (kind) {
-    case MOSA_ACT_SILU: return _mm256_div_ps(x, _mm256_add_ps(one, exp8(_mm256_xor_ps(x, splat(-0.0f)))));
+    case MOSA_ACT_SILU:
+        return _mm256_div_ps(x, _mm256_add_ps(one, exp8(_mm256_xor_ps(x, splat(-0.0f)))));
     case MOSA_ACT_GELU: {
         __m256 e = _mm256_add_ps(one, erf8(_mm256_mul_ps(x, splat(MOSA_GELU_SQRT_HALF))));
         return _mm256_mul_ps(_mm256_mul_ps(splat(0.5f), x), e);
@@ -82,7 +83,8 @@ static inline __m256 act8(mosa_act kind, __m256 x) {
         __m256 u = _mm256_mul_ps(splat(MOSA_GELU_TANH_A), _mm256_fmadd_ps(cubic, x, x));
         return _mm256_div_ps(x, _mm256_add_ps(one, exp8(_mm256_mul_ps(splat(-2.0f), u))));
     }
-    case MOSA_ACT_RELU: return _mm256_max_ps(x, _mm256_setzero_ps());
+    case MOSA_ACT_RELU:
+        return _mm256_max_ps(x, _mm256_setzero_ps());
     }
     return x;
 }

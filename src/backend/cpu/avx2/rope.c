@@ -59,8 +59,8 @@ void mosa_avx2_kv_write(const mosa_cpu_args *args, int thread, int n_threads) {
     int32_t s = 0;
     for (int32_t t = (int32_t)begin; t < end; t++) {
         s = mosa_cpu_segment_of(args->batch, t, s);
-        store_row(args, args->in[2], &args->node->attrs, s, t, mosa_cpu_in_row(args, 0, t),
-                  mosa_cpu_in_row(args, 1, t), NULL, NULL);
+        store_row(args, args->in[2], &args->node->attrs, s, t, mosa_cpu_in_row(args, 0, t), mosa_cpu_in_row(args, 1, t),
+                  NULL, NULL);
     }
 }
 

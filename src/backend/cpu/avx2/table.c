@@ -1,5 +1,5 @@
-// The AVX2 table: one line per op that has a fast kernel; the others stay as the reference left them. EMBED, GATHER_ROWS,
-// SLICE and ROPE_TABLE move or make so little that a fast form would not show.
+// The AVX2 table: one line per op that has a fast kernel; the others stay as the reference left them. EMBED,
+// GATHER_ROWS, SLICE and ROPE_TABLE move or make so little that a fast form would not show.
 #include "backend/cpu/avx2/avx2.h"
 #include "backend/cpu/linear.h"
 

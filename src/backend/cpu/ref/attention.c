@@ -1,13 +1,14 @@
 // ATTENTION, reference, and the contract of its float order, which the fast kernels keep bit for bit.
 //
-// A row at absolute position p of its sequence sees positions [lo, hi]: hi = p when causal, else the end of its segment;
-// lo = the first position, or p - window + 1; without causality a window also ends at p + window - 1. For each
+// A row at absolute position p of its sequence sees positions [lo, hi]: hi = p when causal, else the end of its
+// segment; lo = the first position, or p - window + 1; without causality a window also ends at p + window - 1. For each
 // query head:
 //   1. Positions are cut into splits [256 i, 256 i + 256) of absolute position. Only visible positions take part; a
 //      split without any is left out.
 //   2. score(j) = dot(q, k_j) * scale, then softcap * tanh(score / softcap) when softcap > 0. dot: eight lanes, column
 //      c in lane c % 8 by fused multiply-add, c ascending from zero; lanes added as in mosa_sum8.
-//   3. Within a split: m = max score; e(j) = mosa_expf(score(j) - m); l = sum of e(j) in eight lanes, j % 8, j ascending,
+//   3. Within a split: m = max score; e(j) = mosa_expf(score(j) - m); l = sum of e(j) in eight lanes, j % 8, j
+//   ascending,
 //      added as in mosa_sum8; a[c] = sum of e(j) v_j[c] by fused multiply-add, j ascending from zero.
 //   4. Splits join in order of position, the first as it is: M' = max(M, m), f = exp(M - M'), g = exp(m - M'),
 //      L = L f + l g, A[c] = A[c] f + a[c] g, every product and sum rounded.
