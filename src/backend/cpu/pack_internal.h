@@ -1,8 +1,11 @@
 // The bytes behind pack.h: activation records, panel records, and file blocks as integers.
 //
-// Shared by the packer, the reference kernels and the fast kernels; nothing else needs it. Panel records are given as
-// byte offsets because fast kernels address them so. "k4" is a step of four consecutive k: the four bytes of one
-// output row lie together, 16 (or 2 x 8) rows side by side, so that one broadcast of four activation bytes meets them.
+// Shared by the packer, the reference kernels and the fast kernels; nothing else needs it. To add a block type: decode
+// it in levels.c, give it a record here and a line in the table of pack.c, a formula in pack.h if none fits, and a tile
+// (or an unpacking into an existing tile) in the avx2/ file of its activation layout; linear_test.c holds them
+// together. Panel records are given as byte offsets because fast kernels address them so. "k4" is a step of four
+// consecutive k: the four bytes of one output row lie together, 16 (or 2 x 8) rows side by side, so that one broadcast
+// of four activation bytes meets them.
 #ifndef MOSA_BACKEND_CPU_PACK_INTERNAL_H
 #define MOSA_BACKEND_CPU_PACK_INTERNAL_H
 
