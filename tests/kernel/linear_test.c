@@ -235,15 +235,24 @@ static void shapes_that_linear_cannot_take_have_no_packed_form(void **state) {
 }
 
 int main(int argc, char **argv) {
-    const struct CMUnitTest tests[] = {
+    const struct CMUnitTest plain[] = {
         cmocka_unit_test(the_reference_is_as_accurate_as_the_usual_scheme),
+        cmocka_unit_test(shapes_that_linear_cannot_take_have_no_packed_form),
+    };
+    const struct CMUnitTest fast[] = {
         cmocka_unit_test(fast_kernels_equal_the_reference_on_random_shapes),
         cmocka_unit_test(fast_kernels_equal_the_reference_on_any_bits),
         cmocka_unit_test(the_fast_packer_makes_the_bytes_of_the_plain_one),
         cmocka_unit_test(activations_that_are_not_finite_make_their_row_nan),
         cmocka_unit_test(a_row_alone_equals_the_row_among_many),
-        cmocka_unit_test(shapes_that_linear_cannot_take_have_no_packed_form),
     };
-    if (argc > 1 && strcmp(argv[1], "--bench") == 0) return linear_bench(argc - 2, argv + 2);
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    mosa_cpu_features features = mosa_cpu_detect();
+    bool has_avx2 = features.avx2 && features.fma && features.f16c;
+    if (argc > 1 && strcmp(argv[1], "--bench") == 0) return has_avx2 ? linear_bench(argc - 2, argv + 2) : 1;
+    int failed = cmocka_run_group_tests(plain, NULL, NULL);
+    if (has_avx2)
+        failed += cmocka_run_group_tests(fast, NULL, NULL);
+    else
+        printf("skipped: the AVX2 kernels, on a processor without AVX2, FMA and F16C\n");
+    return failed;
 }
