@@ -27,8 +27,8 @@ typedef struct mosa_jinja_template mosa_jinja_template;
 // A bound of 0 means the default.
 typedef struct mosa_jinja_limits {
     size_t max_output_bytes; // rendered text; default 64 MiB
-    size_t max_memory_bytes; // values made while rendering; default 512 MiB
-    uint64_t max_steps;      // evaluated nodes, plus one per 64 bytes of text touched; default 50 million
+    size_t max_memory_bytes; // values made while rendering; default 256 MiB
+    uint64_t max_steps;      // evaluated nodes, plus one per 64 bytes of text touched; default 20 million
     unsigned max_depth;      // nested evaluations: expressions, blocks, macro calls; default 600
 } mosa_jinja_limits;
 

@@ -144,6 +144,7 @@ static bool item_by_number(jinja_rt *rt, jinja_value object, jinja_value key, ji
     *out = (jinja_value){.type = JINJA_MISSING};
     if (!jinja_length(rt, object, &n)) return false;
     if (!sequence_index(key, n, &i)) return true;
+    if (object.type == JINJA_STR && !jinja_charge(rt, object.as.str->len / 64)) return false;
     if (jinja_is_sequence(object)) {
         *out = object.as.list->items[i];
     } else if (object.type == JINJA_RANGE) {
@@ -161,7 +162,7 @@ bool jinja_getitem(jinja_rt *rt, jinja_value object, jinja_value key, jinja_valu
     if (object.type == JINJA_UNDEFINED) return jinja_fail_undefined(rt, object);
     *out = (jinja_value){.type = JINJA_MISSING};
     if (object.type == JINJA_DICT) {
-        if (jinja_hashable(key) && !jinja_dict_get(rt, object.as.dict, key, out)) return false;
+        if (!jinja_dict_find(rt, object.as.dict, key, out)) return false;
     } else if (jinja_is_int(key) &&
                (jinja_is_sequence(object) || object.type == JINJA_STR || object.type == JINJA_RANGE)) {
         if (!item_by_number(rt, object, key, out)) return false;

@@ -82,12 +82,24 @@ bool jinja_dict_set(jinja_rt *rt, jinja_dict *dict, jinja_value key, jinja_value
     return true;
 }
 
-bool jinja_dict_get(jinja_rt *rt, const jinja_dict *dict, jinja_value key, jinja_value *out) {
-    uint64_t hash;
+static bool get_hashed(jinja_rt *rt, const jinja_dict *dict, jinja_value key, uint64_t hash, jinja_value *out) {
     size_t i;
-    if (!jinja_hash(rt, key, &hash) || !locate(rt, dict, key, hash, &i)) return false;
+    if (!locate(rt, dict, key, hash, &i)) return false;
     *out = i == SIZE_MAX ? (jinja_value){.type = JINJA_MISSING} : dict->items[i].value;
     return true;
+}
+
+bool jinja_dict_get(jinja_rt *rt, const jinja_dict *dict, jinja_value key, jinja_value *out) {
+    uint64_t hash;
+    return jinja_hash(rt, key, &hash) && get_hashed(rt, dict, key, hash, out);
+}
+
+bool jinja_dict_find(jinja_rt *rt, const jinja_dict *dict, jinja_value key, jinja_value *out) {
+    uint64_t hash;
+    bool hashable;
+    *out = (jinja_value){.type = JINJA_MISSING};
+    if (!jinja_try_hash(rt, key, &hashable, &hash)) return false;
+    return !hashable || get_hashed(rt, dict, key, hash, out);
 }
 
 bool jinja_dict_get_str(jinja_rt *rt, const jinja_dict *dict, const jinja_str *key, jinja_value *out) {

@@ -201,44 +201,57 @@ FILTER(x_forceescape) {
     return jinja_str_markup(rt, self, out);
 }
 
+// The end of a tag or comment at `at`, or 0 when there is none. Unclosed ones are paid for, each scans to the end.
+static size_t tag_end(jinja_rt *rt, const jinja_str *s, size_t at) {
+    const char *p = s->data + at;
+    size_t left = s->len - at;
+    if (*p != '<' || !jinja_charge(rt, left / 64)) return 0;
+    bool comment = left >= 4 && memcmp(p, "<!--", 4) == 0;
+    const char *close = comment ? memmem(p, left, "-->", 3) : memchr(p, '>', left);
+    return close ? (size_t)(close - s->data) + (comment ? 3 : 1) : 0;
+}
+
+// An entity that escape writes at `at`: its character and end, or 0.
+static size_t entity_end(const jinja_str *s, size_t at, char *out) {
+    static const struct {
+        const char *entity;
+        char text;
+    } entities[] = {{"&amp;", '&'}, {"&lt;", '<'}, {"&gt;", '>'}, {"&#34;", '"'}, {"&#39;", '\''}, {"&quot;", '"'}};
+    for (size_t i = 0; i < MOSA_COUNT(entities); i++) {
+        size_t len = strlen(entities[i].entity);
+        if (s->len - at < len || memcmp(s->data + at, entities[i].entity, len) != 0) continue;
+        *out = entities[i].text;
+        return at + len;
+    }
+    return 0;
+}
+
 // Tags and comments go, blanks collapse, the entities that escape writes are read back.
 FILTER(x_striptags) {
     (void)args;
     const jinja_str *s;
-    if (!jinja_to_str(rt, self, &s) || !jinja_charge(rt, s->len / 8)) return false;
-    static const struct {
-        const char *entity, *text;
-    } entities[] = {{"&amp;", "&"}, {"&lt;", "<"}, {"&gt;", ">"}, {"&#34;", "\""}, {"&#39;", "'"}, {"&quot;", "\""}};
     jinja_builder b;
     bool space = false;
+    if (!jinja_to_str(rt, self, &s) || !jinja_charge(rt, s->len / 8)) return false;
     jinja_builder_init(&b, rt);
-    for (size_t at = 0; at < s->len && !b.failed;) {
-        const char *p = s->data + at;
-        bool comment = s->len - at >= 4 && memcmp(p, "<!--", 4) == 0;
-        const char *close = comment ? memmem(p, s->len - at, "-->", 3) : *p == '<' ? memchr(p, '>', s->len - at) : NULL;
-        if (close) {
-            at = (size_t)(close - s->data) + (comment ? 3 : 1);
-            continue;
-        }
-        size_t next = at;
+    for (size_t at = 0, next; at < s->len && !b.failed; at = next) {
+        char c;
+        next = tag_end(rt, s, at);
+        if (rt->steps == 0) return false;
+        if (next) continue;
+        next = at;
         if (jinja_is_space(jinja_utf8_next(s->data, s->len, &next))) {
             space = true;
-            at = next;
             continue;
         }
         if (space && b.len) jinja_put_text(&b, " ");
         space = false;
-        size_t i = 0;
-        while (i < MOSA_COUNT(entities) && !(s->len - at >= strlen(entities[i].entity) &&
-                                             memcmp(p, entities[i].entity, strlen(entities[i].entity)) == 0))
-            i++;
-        if (i < MOSA_COUNT(entities)) {
-            jinja_put(&b, entities[i].text, 1, jinja_str_flags_at(s, at));
-            next = at + strlen(entities[i].entity);
-        } else {
+        size_t after = entity_end(s, at, &c);
+        if (after)
+            jinja_put(&b, &c, 1, jinja_str_flags_at(s, at));
+        else
             jinja_put_part(&b, s, at, next);
-        }
-        at = next;
+        if (after) next = after;
     }
     return jinja_build(&b, out);
 }

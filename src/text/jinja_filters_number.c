@@ -239,29 +239,23 @@ FILTER(x_filesizeformat) {
     static const char *const decimal[] = {"kB", "MB", "GB", "TB", "PB", "EB", "ZB", "YB"};
     static const char *const binary[] = {"KiB", "MiB", "GiB", "TiB", "PiB", "EiB", "ZiB", "YiB"};
     bool is_binary;
-    double bytes = 0;
-    char text[64];
+    double bytes = NAN;
+    char text[400];
     if (!jinja_arg_bool(rt, args->pos[0], false, &is_binary)) return false;
     if (self.type == JINJA_UNDEFINED) return jinja_fail_undefined(rt, self);
-    if (jinja_is_number(self))
-        bytes = jinja_as_double(self);
-    else if (self.type != JINJA_STR || !parse_float(self.as.str, &bytes))
-        return jinja_fail(rt, MOSA_EINVALID, "filesizeformat needs a number");
-    double base = is_binary ? 1024 : 1000, unit = base;
-    if (isnan(bytes)) return jinja_fail(rt, MOSA_EINVALID, "filesizeformat needs a number");
+    if (jinja_is_number(self)) bytes = jinja_as_double(self);
+    if (self.type == JINJA_STR && !parse_float(self.as.str, &bytes)) bytes = NAN;
+    double base = is_binary ? 1024 : 1000, unit = base * base;
+    if (isnan(bytes) || bytes == -INFINITY) return jinja_fail(rt, MOSA_EINVALID, "filesizeformat needs a number");
     if (bytes == 1) return jinja_text_value(rt, "1 Byte", out);
     if (bytes < base) {
-        if (isinf(bytes)) return jinja_fail(rt, MOSA_EINVALID, "cannot convert float infinity to integer");
         snprintf(text, sizeof text, "%.0f Bytes", trunc(bytes));
         return jinja_text_value(rt, text, out);
     }
     size_t i = 0;
-    do unit *= base;
-    while (bytes >= unit && ++i < MOSA_COUNT(decimal));
-    if (i == MOSA_COUNT(decimal)) i--, unit /= 1;
-    char number[400];
-    snprintf(number, sizeof number, "%.1f %s", base * bytes / unit, is_binary ? binary[i] : decimal[i]);
-    return jinja_text_value(rt, number, out);
+    for (; bytes >= unit && i + 1 < MOSA_COUNT(decimal); i++) unit *= base;
+    snprintf(text, sizeof text, "%.1f %s", base * bytes / unit, is_binary ? binary[i] : decimal[i]);
+    return jinja_text_value(rt, text, out);
 }
 
 static const jinja_builtin filters[] = {

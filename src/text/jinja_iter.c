@@ -129,6 +129,7 @@ bool jinja_length(jinja_rt *rt, jinja_value v, size_t *out) {
         *out = 0;
         return true;
     case JINJA_STR:
+        if (v.as.str->chars == JINJA_CHARS_UNKNOWN && !jinja_charge(rt, v.as.str->len / 64)) return false;
         *out = jinja_str_chars(v.as.str);
         return true;
     case JINJA_LIST:

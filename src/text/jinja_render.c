@@ -8,8 +8,8 @@
 
 static const mosa_jinja_limits default_limits = {
     .max_output_bytes = (size_t)64 << 20,
-    .max_memory_bytes = (size_t)512 << 20,
-    .max_steps = 50 * 1000 * 1000,
+    .max_memory_bytes = (size_t)256 << 20,
+    .max_steps = 20 * 1000 * 1000,
     .max_depth = 600,
 };
 

@@ -92,7 +92,7 @@ bool jinja_pair_tuple(jinja_rt *rt, jinja_value a, jinja_value b, jinja_value *o
 
 bool jinja_truth(jinja_rt *rt, jinja_value v, bool *out);
 bool jinja_hash(jinja_rt *rt, jinja_value v, uint64_t *out); // false with err when not hashable
-bool jinja_hashable(jinja_value v);
+bool jinja_try_hash(jinja_rt *rt, jinja_value v, bool *hashable, uint64_t *out);
 bool jinja_equal(jinja_rt *rt, jinja_value a, jinja_value b, bool *out);
 bool jinja_less(jinja_rt *rt, jinja_value a, jinja_value b, const char *op, bool *out); // a < b; op names it in errors
 bool jinja_compare(jinja_rt *rt, jinja_operator op, jinja_value a, jinja_value b, bool *out);
@@ -102,6 +102,8 @@ bool jinja_same(jinja_value a, jinja_value b); // Python's `is`
 bool jinja_new_dict(jinja_rt *rt, jinja_value *out);
 bool jinja_dict_set(jinja_rt *rt, jinja_dict *dict, jinja_value key, jinja_value value);
 bool jinja_dict_get(jinja_rt *rt, const jinja_dict *dict, jinja_value key, jinja_value *out); // MISSING when absent
+// As jinja_dict_get, and MISSING, not an error, for a key that is not hashable.
+bool jinja_dict_find(jinja_rt *rt, const jinja_dict *dict, jinja_value key, jinja_value *out);
 bool jinja_dict_get_str(jinja_rt *rt, const jinja_dict *dict, const jinja_str *key, jinja_value *out);
 bool jinja_dict_from(jinja_rt *rt, jinja_dict *dict, jinja_value source); // as dict.update(source)
 

@@ -79,11 +79,16 @@ static bool bounds(jinja_rt *rt, const jinja_str *s, const jinja_args *args, siz
     return jinja_charge(rt, s->len / 64);
 }
 
-static size_t find_last(const jinja_str *s, size_t from, size_t to, const jinja_str *needle) {
-    if (needle->len > to - from) return SIZE_MAX;
-    for (size_t at = to - needle->len + 1; at-- > from;)
-        if (memcmp(s->data + at, needle->data, needle->len) == 0) return at;
-    return SIZE_MAX;
+// Byte offset of the last occurrence, SIZE_MAX = absent. False when the comparisons cost more than the render may.
+static bool find_last(jinja_rt *rt, const jinja_str *s, size_t from, size_t to, const jinja_str *needle, size_t *out) {
+    *out = SIZE_MAX;
+    if (needle->len > to - from) return true;
+    size_t at = to - needle->len + 1, tried = 0;
+    while (*out == SIZE_MAX && at-- > from) {
+        if (memcmp(s->data + at, needle->data, needle->len) == 0) *out = at;
+        if (++tried % 64 == 0 && !jinja_charge(rt, 1 + needle->len)) return false;
+    }
+    return true;
 }
 
 // find, rfind, index, rindex.
@@ -92,11 +97,9 @@ static bool search(jinja_rt *rt, jinja_value self, const jinja_args *args, bool 
     size_t from, to, found = SIZE_MAX;
     bool valid;
     if (!need_str(rt, args->pos[0], "the argument", &needle) || !bounds(rt, s, args, &from, &to, &valid)) return false;
-    if (!jinja_charge(rt, last ? s->len / 8 : s->len / 64)) return false;
-    if (valid && last)
-        found = find_last(s, from, to, needle);
-    else if (valid)
-        found = jinja_str_find(s, from, needle);
+    if (!jinja_charge(rt, s->len / 64)) return false;
+    if (valid && last && !find_last(rt, s, from, to, needle, &found)) return false;
+    if (valid && !last) found = jinja_str_find(s, from, needle);
     if (found != SIZE_MAX && found + needle->len > to) found = SIZE_MAX;
     if (found == SIZE_MAX && must) return jinja_fail(rt, MOSA_EINVALID, "substring not found");
     *out = jinja_int(found == SIZE_MAX ? -1 : (int64_t)jinja_utf8_count(s->data, found));
@@ -228,7 +231,9 @@ static bool split_at(jinja_rt *rt, const jinja_str *s, const jinja_str *sep, int
                      jinja_vec *parts) {
     size_t from = 0, to = s->len;
     for (; most != 0; most--) {
-        size_t found = from_right ? find_last(s, 0, to, sep) : jinja_str_find(s, from, sep);
+        size_t found = SIZE_MAX;
+        if (!from_right) found = jinja_str_find(s, from, sep);
+        if (from_right && !find_last(rt, s, 0, to, sep, &found)) return false;
         if (found == SIZE_MAX) break;
         if (!push_part(rt, parts, s, from_right ? found + sep->len : from, from_right ? to : found)) return false;
         if (from_right)
@@ -281,7 +286,9 @@ static bool partition(jinja_rt *rt, jinja_value self, jinja_value wanted, bool l
     jinja_vec parts = {0};
     if (!need_str(rt, wanted, "the separator", &sep)) return false;
     if (sep->len == 0) return jinja_fail(rt, MOSA_EINVALID, "empty separator");
-    size_t found = last ? find_last(s, 0, s->len, sep) : jinja_str_find(s, 0, sep);
+    size_t found = SIZE_MAX;
+    if (!last) found = jinja_str_find(s, 0, sep);
+    if (last && !find_last(rt, s, 0, s->len, sep, &found)) return false;
     bool none = found == SIZE_MAX;
     size_t cut = none ? (last ? 0 : s->len) : found, after = none ? cut : found + sep->len;
     return jinja_charge(rt, s->len / 8) && push_part(rt, &parts, s, 0, cut) && push_part(rt, &parts, s, cut, after) &&

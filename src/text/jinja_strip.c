@@ -13,7 +13,7 @@ bool jinja_strip(jinja_rt *rt, jinja_value self, jinja_value chars, bool left, b
     if (!spaces && chars.type != JINJA_STR)
         return jinja_fail(rt, MOSA_EINVALID, "strip arg must be None or str, not %s", jinja_type_name(chars));
     size_t from = 0, to = s->len;
-    if (!jinja_charge(rt, s->len / 64)) return false;
+    if (!jinja_charge(rt, (s->len / 64 + 1) * (spaces ? 1 : chars.as.str->len / 4 + 1))) return false;
     while (left && from < to) {
         size_t next = from;
         uint32_t c = jinja_utf8_next(s->data, s->len, &next);

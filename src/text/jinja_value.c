@@ -127,43 +127,41 @@ static bool float_is_integer(double f, int64_t *out) {
     return true;
 }
 
-bool jinja_hashable(jinja_value v) {
-    if (v.type == JINJA_LIST || v.type == JINJA_DICT || v.type == JINJA_VIEW) return v.type == JINJA_VIEW;
-    if (v.type != JINJA_TUPLE) return true;
-    for (size_t i = 0; i < v.as.list->n; i++)
-        if (v.as.list->items[i].type == JINJA_LIST || v.as.list->items[i].type == JINJA_DICT) return false;
-    return true;
-}
+// 1 with the hash, 0 when the value has none, -1 on error.
+static int hash_of(jinja_rt *rt, jinja_value v, uint64_t *out);
 
-static bool hash_tuple(jinja_rt *rt, const jinja_list *list, uint64_t *out) {
-    if (!jinja_enter(rt)) return false;
-    uint64_t hash = 0x5bd1e995u + list->n;
+static int hash_items(jinja_rt *rt, const jinja_list *list, uint64_t *out) {
+    uint64_t hash = 0x5bd1e995u + list->n, item;
     for (size_t i = 0; i < list->n; i++) {
-        uint64_t item;
-        if (!jinja_hash(rt, list->items[i], &item)) return false;
+        int got = hash_of(rt, list->items[i], &item);
+        if (got <= 0) return got;
         hash = mosa_hash_bytes(&item, sizeof item, hash);
     }
-    rt->depth--;
     *out = hash;
-    return true;
+    return 1;
 }
 
-bool jinja_hash(jinja_rt *rt, jinja_value v, uint64_t *out) {
+static int hash_tuple(jinja_rt *rt, const jinja_list *list, uint64_t *out) {
+    if (!jinja_enter(rt) || !jinja_charge(rt, list->n)) return -1;
+    int got = hash_items(rt, list, out);
+    rt->depth--;
+    return got;
+}
+
+static int hash_of(jinja_rt *rt, jinja_value v, uint64_t *out) {
     int64_t integer = 0;
     switch ((jinja_type)v.type) {
     case JINJA_STR:
         *out = mosa_hash_bytes(v.as.str->data, v.as.str->len, 1);
-        return jinja_charge(rt, v.as.str->len / 64);
+        return jinja_charge(rt, v.as.str->len / 64) ? 1 : -1;
     case JINJA_BOOL:
     case JINJA_INT:
         integer = jinja_as_int(v);
         break;
     case JINJA_FLOAT:
-        if (!float_is_integer(v.as.real, &integer)) {
-            *out = mosa_hash_bytes(&v.as.real, sizeof v.as.real, 3);
-            return true;
-        }
-        break;
+        if (float_is_integer(v.as.real, &integer)) break;
+        *out = mosa_hash_bytes(&v.as.real, sizeof v.as.real, 3);
+        return 1;
     case JINJA_NONE:
         integer = -1;
         break;
@@ -174,13 +172,28 @@ bool jinja_hash(jinja_rt *rt, jinja_value v, uint64_t *out) {
         return hash_tuple(rt, v.as.list, out);
     case JINJA_LIST:
     case JINJA_DICT:
-        return jinja_fail(rt, MOSA_EINVALID, "unhashable type: '%s'", jinja_type_name(v));
+        return 0;
+    case JINJA_VIEW:
+        if (v.as.view->kind != JINJA_VALUES) return 0;
+        // fall through
     default:
         *out = mosa_hash_bytes(&v.as.list, sizeof v.as.list, 4);
-        return true;
+        return 1;
     }
     *out = mosa_hash_bytes(&integer, sizeof integer, 2);
-    return true;
+    return 1;
+}
+
+bool jinja_hash(jinja_rt *rt, jinja_value v, uint64_t *out) {
+    int got = hash_of(rt, v, out);
+    if (got == 0) jinja_fail(rt, MOSA_EINVALID, "unhashable type: '%s'", jinja_type_name(v));
+    return got > 0;
+}
+
+bool jinja_try_hash(jinja_rt *rt, jinja_value v, bool *hashable, uint64_t *out) {
+    int got = hash_of(rt, v, out);
+    *hashable = got > 0;
+    return got >= 0;
 }
 
 // -1, 0, 1, or 2 when unordered (NaN). Exact for a 64-bit integer against a double.
@@ -214,7 +227,7 @@ bool jinja_same(jinja_value a, jinja_value b) {
 static bool equal_items(jinja_rt *rt, const jinja_list *a, const jinja_list *b, bool *out) {
     *out = a->n == b->n;
     for (size_t i = 0; *out && i < a->n; i++)
-        if (!jinja_equal(rt, a->items[i], b->items[i], out)) return false;
+        if (!jinja_charge(rt, 1) || !jinja_equal(rt, a->items[i], b->items[i], out)) return false;
     return true;
 }
 
@@ -292,7 +305,7 @@ static bool less_items(jinja_rt *rt, const jinja_list *a, const jinja_list *b, c
     size_t n = a->n < b->n ? a->n : b->n;
     for (size_t i = 0; i < n; i++) {
         bool equal;
-        if (!jinja_equal(rt, a->items[i], b->items[i], &equal)) return false;
+        if (!jinja_charge(rt, 1) || !jinja_equal(rt, a->items[i], b->items[i], &equal)) return false;
         if (!equal) return jinja_less(rt, a->items[i], b->items[i], op, out);
     }
     *out = a->n < b->n;

@@ -343,7 +343,10 @@ class Generator:
         inner = lambda: self.expression(depth - 1 - self.random.randrange(2))
         pick = self.random.randrange(14)
         if pick < 3:
-            return f"{self.wrap(inner())} {self.random.choice(self.BINARY)} {self.wrap(inner())}"
+            operator = self.random.choice(self.BINARY)
+            # Python would compute big ** big for hours
+            right = self.random.choice(["2", "3", "0.5", "(-1)"]) if operator == "**" else self.wrap(inner())
+            return f"{self.wrap(inner())} {operator} {right}"
         if pick < 6:
             return f"{self.wrap(inner())}|{self.random.choice(self.FILTERS)}"
         if pick < 8:
