@@ -1,6 +1,7 @@
 // Opening a model: files -> config -> graphs -> lowering -> plans -> resident weights -> execs.
 #include "model/model.h"
 
+#include "base/pool.h"
 #include "model/family.h"
 
 #include <stdlib.h>
@@ -61,31 +62,48 @@ static mosa_status build_part(mosa_model *model, mosa_decoder *decoder, const mo
     return mosa_plan_create(p->lowered, max_rows, &p->plan, err);
 }
 
-// Quantises a plain matrix row by row into memory that the model owns, and points the view at it.
-static mosa_status quantize_view(const mosa_decoder_weight *weight, mosa_tensor_view *view, void **owned,
-                                 mosa_error *err) {
-    const mosa_dtype_traits *from = mosa_dtype_traits_of(view->dtype), *to = mosa_dtype_traits_of(weight->dtype);
-    int64_t rows = view->dims[0], k = view->dims[1];
-    size_t row_in, row_out;
-    if (!mosa_dtype_bytes(view->dtype, k, &row_in) || !mosa_dtype_bytes(weight->dtype, k, &row_out) || !to->from_f32)
-        return mosa_fail(err, MOSA_EUNSUPPORTED, "tensor %s cannot be quantised to %s", weight->name, to->name);
-    MOSA_AUTO_FREE float *row = malloc((size_t)k * sizeof *row);
-    unsigned char *bytes = calloc((size_t)rows, row_out);
-    if (!row || !bytes) {
-        free(bytes);
+// Rows of a matrix on their way to a quantised type; every row by itself, so threads share them freely.
+typedef struct quantize_job {
+    const mosa_tensor_view *view;
+    const mosa_dtype_traits *from, *to;
+    size_t row_in, row_out; // bytes
+    float *rows;            // (threads, K) one decoded row per thread
+    unsigned char *out;
+} quantize_job;
+
+static void quantize_share(void *arg, int thread, int n_threads) {
+    const quantize_job *job = arg;
+    int64_t rows = job->view->dims[0], k = job->view->dims[1];
+    float *row = job->rows + (size_t)thread * (size_t)k;
+    for (int64_t r = rows * thread / n_threads; r < rows * (thread + 1) / n_threads; r++) {
+        job->from->to_f32((const char *)job->view->data + (size_t)r * job->row_in, row, k);
+        job->to->from_f32(row, job->out + (size_t)r * job->row_out, k);
+    }
+}
+
+// Quantises a plain matrix into memory that the model owns, and points the view at it.
+static mosa_status quantize_view(mosa_pool *pool, const mosa_decoder_weight *weight, mosa_tensor_view *view,
+                                 void **owned, mosa_error *err) {
+    quantize_job job = {.view = view, .from = mosa_dtype_traits_of(view->dtype), .to = mosa_dtype_traits_of(weight->dtype)};
+    size_t rows = (size_t)view->dims[0];
+    if (!mosa_dtype_bytes(view->dtype, view->dims[1], &job.row_in) ||
+        !mosa_dtype_bytes(weight->dtype, view->dims[1], &job.row_out) || !job.to->from_f32)
+        return mosa_fail(err, MOSA_EUNSUPPORTED, "tensor %s cannot be quantised to %s", weight->name, job.to->name);
+    MOSA_AUTO_FREE float *scratch = calloc((size_t)view->dims[1] * (size_t)mosa_pool_threads(pool), sizeof *scratch);
+    job.rows = scratch;
+    job.out = calloc(rows, job.row_out);
+    if (!job.rows || !job.out) {
+        free(job.out);
         return mosa_fail(err, MOSA_ENOMEM, "out of memory while quantising tensor %s", weight->name);
     }
-    for (int64_t r = 0; r < rows; r++) {
-        from->to_f32((const char *)view->data + (size_t)r * row_in, row, k);
-        to->from_f32(row, bytes + (size_t)r * row_out, k);
-    }
+    mosa_pool_run(pool, quantize_share, &job);
     view->dtype = weight->dtype;
-    view->data = *owned = bytes;
-    view->bytes = (size_t)rows * row_out;
+    view->data = *owned = job.out;
+    view->bytes = rows * job.row_out;
     return MOSA_OK;
 }
 
-static mosa_status load_weights(mosa_model *model, const mosa_decoder *decoder, mosa_error *err) {
+static mosa_status load_weights(mosa_model *model, const mosa_decoder *decoder, mosa_pool *pool, mosa_error *err) {
     int count = decoder->n_weights;
     model->weights = MOSA_ARENA_ARRAY(&model->arena, mosa_weight *, (size_t)count);
     model->quantized = MOSA_ARENA_ARRAY(&model->arena, void *, (size_t)count);
@@ -94,7 +112,8 @@ static mosa_status load_weights(mosa_model *model, const mosa_decoder *decoder, 
     for (int i = 0; i < count; i++) {
         const mosa_decoder_weight *weight = &decoder->weights[i];
         mosa_tensor_view view = weight->view;
-        if (weight->dtype != view.dtype) MOSA_TRY(quantize_view(weight, &view, &model->quantized[i], err));
+        if (pool && weight->dtype != view.dtype && weight->uses & (MOSA_WEIGHT_MATRIX | MOSA_WEIGHT_TABLE))
+            MOSA_TRY(quantize_view(pool, weight, &view, &model->quantized[i], err));
         mosa_status status = model->backend->ops->weight_create(model->backend, &view, weight->uses,
                                                                 &model->weights[i], err);
         if (status != MOSA_OK) return mosa_fail_prefix(err, weight->name);
@@ -124,7 +143,12 @@ static mosa_status open_into(mosa_model *model, const mosa_model_options *option
         int64_t rows = i == PART_HEAD ? options->max_outputs : options->max_rows;
         MOSA_TRY(build_part(model, &decoder, family, i, rows, err));
     }
-    MOSA_TRY(load_weights(model, &decoder, err));
+    // Only quantising needs threads here: packing is the backend's, with its own.
+    mosa_pool *pool = NULL;
+    if (options->quantize != MOSA_F32) MOSA_TRY(mosa_pool_create(0, &pool, err));
+    mosa_status status = load_weights(model, &decoder, pool, err);
+    mosa_pool_destroy(pool);
+    if (status != MOSA_OK) return status;
     for (int i = 0; i < PART_COUNT; i++) MOSA_TRY(create_exec(model, &model->parts[i], err));
     return MOSA_OK;
 }
