@@ -2,8 +2,8 @@
 //
 // LINEAR: in[0] rows in the layout of mosa_cpu_act_layout(w), in[1] the packed weight, in[2] an optional bias (f32
 // vector); out[0] f32 rows. Threads take ranges of panels. QUANTIZE_ROWS: in[0] f32 rows, out[0] packed rows; threads
-// take rows (a rowwise op: its input's producer and it may share a stage). Both have one phase and may be split into any
-// number of threads without changing a bit.
+// take rows (a rowwise op: its input's producer and it may share a stage). Both have one phase and may be split into
+// any number of threads without changing a bit.
 #ifndef MOSA_BACKEND_CPU_LINEAR_H
 #define MOSA_BACKEND_CPU_LINEAR_H
 
