@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
-enum { LAST_FRAMES_MS = 200 };
+enum { LAST_FRAMES_MS = 200, END_OF_PROCESS_MS = 500 };
 
 static void publish(mosa_gateway *gateway, mosa_engine_state state, const char *fault) {
     pthread_mutex_lock(&gateway->mutex);
@@ -63,13 +63,19 @@ static void on_stats(void *user, const mosa_engine_stats *stats) {
     pthread_mutex_unlock(&gateway->mutex);
 }
 
+static void replace_engine(void *user) {
+    mosa_gateway *gateway = user;
+    mosa_supervisor_replace(gateway->supervisor);
+}
+
 static void on_closed(void *user, const mosa_error *why) {
     mosa_gateway *gateway = user;
     if (!gateway->stopping && why->status != MOSA_EUNAVAILABLE)
         mosa_log_failure(MOSA_LOG_ERROR, "link to the engine broke", why,
                          MOSA_KV("engine", gateway->options.engine.name));
     drop_link(gateway);
-    mosa_supervisor_replace(gateway->supervisor);
+    // Its process is ending, most likely, and how it ends is worth knowing: it is killed only if it goes on living.
+    mosa_loop_timer(gateway->loop, &gateway->exit_timer, END_OF_PROCESS_MS, replace_engine, gateway);
 }
 
 // --- process --------------------------------------------------------------------------------------------------------
@@ -103,6 +109,7 @@ static void on_exited(void *user, const mosa_process_exit *result, int64_t resta
         if (gateway->stopping) mosa_loop_stop(gateway->loop);
         return;
     }
+    mosa_loop_timer_cancel(gateway->loop, &gateway->exit_timer);
     // What the engine had sent before it died is still in the socket and is read before its end is seen.
     if (gateway->link) mosa_loop_timer(gateway->loop, &gateway->exit_timer, LAST_FRAMES_MS, give_up_on_link, gateway);
     pthread_mutex_lock(&gateway->mutex);

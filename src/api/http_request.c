@@ -14,7 +14,10 @@
 #include <stdlib.h>
 #include <strings.h>
 
-enum { EXCESS_FACTOR = 4 }; // a body that is too large is read and dropped up to this many times the limit
+enum {
+    EXCESS_FACTOR = 4,       // a body that is too large is read and dropped up to this many times the limit
+    HEADER_BLANKS_MAX = 256, // between a header's colon and its value
+};
 
 // --- headers of the request -----------------------------------------------------------------------------------------
 
@@ -37,14 +40,27 @@ static bool is_field_value(const char *text, size_t len) {
     return true;
 }
 
+// libmicrohttpd parses a header in place: the name, NUL for the colon, blanks, the value, two NULs for CR LF. Anything
+// else between or behind is a line that it has read in its own way: continued on the next line, ended by LF alone, or
+// with a NUL inside.
+static bool is_plain_line(const char *name, size_t name_len, const char *value, size_t value_len) {
+    uintptr_t gap = (uintptr_t)value - (uintptr_t)(name + name_len);
+    if (gap == 0 || gap > HEADER_BLANKS_MAX || name[name_len] != '\0') return false;
+    for (uintptr_t i = 1; i < gap; i++)
+        if (name[name_len + i] != ' ' && name[name_len + i] != '\t') return false;
+    return value[value_len] == '\0' && value[value_len + 1] == '\0';
+}
+
 static enum MHD_Result scan_header(void *user, enum MHD_ValueKind kind, const char *name, size_t name_len,
                                    const char *value, size_t value_len) {
     (void)kind;
     header_scan *scan = user;
     if (!is_token(name, name_len))
         scan->fault = "a header's name has forbidden characters";
-    else if (value && !is_field_value(value, value_len))
+    else if (!value || !is_field_value(value, value_len))
         scan->fault = "a header's value has control characters";
+    else if (!is_plain_line(name, name_len, value, value_len))
+        scan->fault = "a header is folded, has a NUL inside or does not end with CR LF";
     if (strcasecmp(name, MHD_HTTP_HEADER_CONTENT_LENGTH) == 0) scan->n_lengths++;
     if (strcasecmp(name, MHD_HTTP_HEADER_HOST) == 0) scan->n_hosts++;
     if (strcasecmp(name, MHD_HTTP_HEADER_TRANSFER_ENCODING) == 0) {
@@ -64,7 +80,7 @@ static const char *find_framing_fault(struct MHD_Connection *connection, bool ht
     if (scan.n_codings > 1 || (scan.coding && strcasecmp(scan.coding, "chunked") != 0))
         return "the only Transfer-Encoding that is understood is chunked";
     if (scan.n_codings && http10) return "HTTP/1.0 has no Transfer-Encoding";
-    if (scan.n_hosts > 1) return "Host is given more than once";
+    if (scan.n_hosts != 1 && !http10) return "HTTP/1.1 needs one Host header";
     return NULL;
 }
 

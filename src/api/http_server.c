@@ -245,9 +245,9 @@ mosa_status mosa_http_server_start(mosa_api *api, mosa_error *err) {
         flags, 0, NULL, NULL, on_access, api, MHD_OPTION_EXTERNAL_LOGGER, on_noise, NULL, MHD_OPTION_LISTEN_SOCKET,
         api->listen_fd, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)options->max_header_bytes + CONNECTION_MEMORY,
         MHD_OPTION_CONNECTION_LIMIT, (unsigned)options->max_connections, MHD_OPTION_PER_IP_CONNECTION_LIMIT,
-        (unsigned)options->max_connections_per_ip, MHD_OPTION_CONNECTION_TIMEOUT, 0u, MHD_OPTION_STRICT_FOR_CLIENT, 1,
-        MHD_OPTION_NOTIFY_COMPLETED, on_completed, api, MHD_OPTION_NOTIFY_CONNECTION, on_connection, api,
-        MHD_OPTION_URI_LOG_CALLBACK, on_uri, api, MHD_OPTION_ARRAY, more, MHD_OPTION_END);
+        (unsigned)options->max_connections_per_ip, MHD_OPTION_CONNECTION_TIMEOUT, 0u, MHD_OPTION_NOTIFY_COMPLETED,
+        on_completed, api, MHD_OPTION_NOTIFY_CONNECTION, on_connection, api, MHD_OPTION_URI_LOG_CALLBACK, on_uri, api,
+        MHD_OPTION_ARRAY, more, MHD_OPTION_END);
     if (!api->daemon) {
         close(api->listen_fd);
         return mosa_fail(err, MOSA_ENOMEM, "the HTTP server could not start its threads");
