@@ -1,4 +1,4 @@
-// Matching walks the trie at every byte that can start a key; keys have at most MOSA_ADDED_BYTES_MAX bytes.
+// Matching walks the trie at every byte that can start a key; keys have at most MOSA_TRIE_BYTES_MAX bytes.
 #include "text/added_tokens.h"
 
 #include "text/unicode.h"
@@ -14,8 +14,10 @@ static bool is_trusted(const mosa_trust *trust, size_t start, size_t end) {
     size_t low = 0, high = trust->count; // first span that ends at or behind `end`
     while (low < high) {
         size_t mid = (low + high) / 2;
-        if (trust->spans[mid].end < end) low = mid + 1;
-        else high = mid;
+        if (trust->spans[mid].end < end)
+            low = mid + 1;
+        else
+            high = mid;
     }
     return low < trust->count && trust->spans[low].start <= start;
 }

@@ -19,9 +19,7 @@ typedef struct mosa_added_tokens {
 
 // Trusted bytes: [start, end) in ascending order without touching neighbours.
 typedef struct mosa_trust {
-    const struct mosa_trust_span {
-        size_t start, end;
-    } *spans;
+    const struct mosa_trust_span { size_t start, end; } * spans;
     size_t count;
 } mosa_trust;
 

@@ -13,9 +13,9 @@ enum { SHORT_MAX = 64 }; // symbols merged in arrays; beyond it the heap wins
 enum { FROZEN = -2 };
 
 typedef struct symbol {
-    int32_t id;          // -1: no token; still spells bytes
+    int32_t id;           // -1: no token; still spells bytes
     uint32_t offset, len; // bytes of the word; len 0 = merged into its left neighbour
-    uint32_t prev, next; // indices, NO_SYMBOL at the ends
+    uint32_t prev, next;  // indices, NO_SYMBOL at the ends
 } symbol;
 
 typedef struct candidate {
@@ -143,7 +143,9 @@ static void merge_short(const mosa_bpe *bpe, short_word *w) {
 
 // --- Long words: linked list and heap -------------------------------------------------------------------------------
 
-static bool before(candidate a, candidate b) { return a.rank < b.rank || (a.rank == b.rank && a.at < b.at); }
+static bool before(candidate a, candidate b) {
+    return a.rank < b.rank || (a.rank == b.rank && a.at < b.at);
+}
 
 static bool heap_push(mosa_bpe_scratch *scratch, size_t *count, candidate item) {
     if (*count == scratch->heap_capacity) {
@@ -201,7 +203,8 @@ static bool merge_long(const mosa_bpe *bpe, mosa_bpe_scratch *scratch, symbol *s
         left->next = right->next;
         right->len = 0;
         if (left->next != NO_SYMBOL) s[left->next].prev = top.at;
-        if (!push_pair(bpe, scratch, s, left->prev, &count) || !push_pair(bpe, scratch, s, top.at, &count)) return false;
+        if (!push_pair(bpe, scratch, s, left->prev, &count) || !push_pair(bpe, scratch, s, top.at, &count))
+            return false;
     }
     return true;
 }

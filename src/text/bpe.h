@@ -19,19 +19,19 @@ typedef struct mosa_bpe_merge {
 } mosa_bpe_merge;
 
 typedef struct mosa_bpe {
-    mosa_string_table words;     // text that the model may produce -> token; byte-level: raw bytes
-    mosa_slice *word_text;       // keys of words, by symbol: tokens, then extra characters
-    int32_t token_count;         // symbols from here on are characters that are no token but start one
-    mosa_bpe_merge *merges;      // hash table
+    mosa_string_table words; // text that the model may produce -> token; byte-level: raw bytes
+    mosa_slice *word_text;   // keys of words, by symbol: tokens, then extra characters
+    int32_t token_count;     // symbols from here on are characters that are no token but start one
+    mosa_bpe_merge *merges;  // hash table
     uint32_t merge_mask;
-    uint8_t *memo;               // per token: MEMO_* in bpe.c
-    int32_t bytes[256];          // byte-level: symbol of a byte; with byte_fallback: its token; -1 = none
-    int32_t unk;                 // -1 = characters without a token are dropped
+    uint8_t *memo;      // per token: MEMO_* in bpe.c
+    int32_t bytes[256]; // byte-level: symbol of a byte; with byte_fallback: its token; -1 = none
+    int32_t unk;        // -1 = characters without a token are dropped
     bool byte_level, byte_fallback, fuse_unk, ignore_merges;
-    bool fuse_across_words;      // SentencePiece: the text is one word, wherever we cut it
-    bool cut_at_marker;          // no token has "▁" behind another character: words may be cut before one
+    bool fuse_across_words; // SentencePiece: the text is one word, wherever we cut it
+    bool cut_at_marker;     // no token has "▁" behind another character: words may be cut before one
     mosa_slice subword_prefix, word_suffix;
-    const mosa_trie *verbatim;   // user-defined pieces: one symbol that never merges; NULL = none
+    const mosa_trie *verbatim; // user-defined pieces: one symbol that never merges; NULL = none
 } mosa_bpe;
 
 typedef struct mosa_bpe_scratch { // per call; zero-initialise, release with mosa_bpe_scratch_finish
@@ -41,8 +41,8 @@ typedef struct mosa_bpe_scratch { // per call; zero-initialise, release with mos
 } mosa_bpe_scratch;
 void mosa_bpe_scratch_finish(mosa_bpe_scratch *scratch);
 
-// `text`: what a token looks like to the model (for byte-level: raw bytes), by id; data NULL = the model cannot make it.
-// `by_spelling` finds the tokens that listed merges name.
+// `text`: what a token looks like to the model (for byte-level: raw bytes), by id; data NULL = the model cannot make
+// it. `by_spelling` finds the tokens that listed merges name.
 mosa_status mosa_bpe_build(mosa_bpe *bpe, mosa_arena *arena, const mosa_tokenizer_spec *spec, const mosa_slice *text,
                            const mosa_string_table *by_spelling, bool byte_level, mosa_error *err);
 

@@ -15,7 +15,6 @@ typedef struct builder {
     mosa_bpe_merge *list; // malloc'ed, then hashed
     size_t count, capacity;
     int32_t symbol_count;
-    size_t symbol_capacity;
     mosa_error *err;
 } builder;
 
@@ -73,9 +72,11 @@ static mosa_status list_merges(builder *b, const mosa_string_table *by_spelling,
         int32_t right = mosa_string_table_find(by_spelling, merge.right.data, merge.right.len);
         int32_t result = left < 0 || right < 0 ? -1 : concatenation(b, by_spelling, joined, merge);
         if (result < 0) {
-            return mosa_fail(b->err, MOSA_ECORRUPT, "%s: merge %zu (\"%.*s\" + \"%.*s\") names a token that is not in "
-                             "the vocabulary", b->spec->source, i, (int)(merge.left.len > 64 ? 64 : merge.left.len),
-                             merge.left.data, (int)(merge.right.len > 64 ? 64 : merge.right.len), merge.right.data);
+            return mosa_fail(b->err, MOSA_ECORRUPT,
+                             "%s: merge %zu (\"%.*s\" + \"%.*s\") names a token that is not in "
+                             "the vocabulary",
+                             b->spec->source, i, (int)(merge.left.len > 64 ? 64 : merge.left.len), merge.left.data,
+                             (int)(merge.right.len > 64 ? 64 : merge.right.len), merge.right.data);
         }
         // A merge must not make what the model may not produce (a control token).
         if (b->text[result].data) MOSA_TRY(add_merge(b, left, right, (uint32_t)i, result));
@@ -86,21 +87,36 @@ static mosa_status list_merges(builder *b, const mosa_string_table *by_spelling,
 // --- Merges derived from the vocabulary -----------------------------------------------------------------------------
 
 // Characters that are no token still merge into tokens that hold them: they become symbols behind the tokens.
-static mosa_status add_extra_characters(builder *b) {
+static void add_extra_characters(builder *b) {
     mosa_bpe *bpe = b->bpe;
-    for (int32_t id = 0; id < bpe->token_count && !bpe->byte_level; id++) {
+    for (int32_t id = 0; id < bpe->token_count; id++) {
         mosa_slice text = b->text[id];
-        for (size_t at = 0; text.data && at < text.len;) {
-            unsigned len = mosa_utf8_len((unsigned char)text.data[at]);
-            if (mosa_string_table_find(&bpe->words, text.data + at, len) < 0) {
-                if ((size_t)b->symbol_count == b->symbol_capacity) return MOSA_OK;
-                bpe->word_text[b->symbol_count] = (mosa_slice){text.data + at, len};
-                mosa_string_table_add(&bpe->words, b->symbol_count++);
-            }
-            at += len;
+        unsigned len;
+        for (size_t at = 0; text.data && at < text.len; at += len) {
+            len = mosa_utf8_len((unsigned char)text.data[at]);
+            if (mosa_string_table_find(&bpe->words, text.data + at, len) >= 0) continue;
+            bpe->word_text[b->symbol_count] = (mosa_slice){text.data + at, len};
+            mosa_string_table_add(&bpe->words, b->symbol_count++);
         }
     }
-    return MOSA_OK;
+}
+
+// How many different characters the tokens have: the most that can become symbols.
+static bool count_characters(const builder *b, size_t *count) {
+    enum { CODE_POINTS = 0x110000 };
+    MOSA_AUTO_FREE uint8_t *seen = calloc(CODE_POINTS / 8, 1);
+    if (!seen) return false;
+    *count = 0;
+    for (int32_t id = 0; id < b->bpe->token_count; id++) {
+        mosa_slice text = b->text[id];
+        unsigned len;
+        for (size_t at = 0; text.data && at < text.len; at += len) {
+            uint32_t c = mosa_utf8_decode(text.data + at, &len);
+            *count += !(seen[c / 8] >> (c % 8) & 1);
+            seen[c / 8] |= (uint8_t)(1u << (c % 8));
+        }
+    }
+    return true;
 }
 
 static mosa_status derive_token(builder *b, int32_t id, uint32_t rank) {
@@ -133,7 +149,7 @@ static int by_score(const void *a, const void *b) {
 }
 
 static mosa_status derive_merges(builder *b) {
-    MOSA_TRY(add_extra_characters(b));
+    if (!b->bpe->byte_level) add_extra_characters(b);
     int32_t count = b->bpe->token_count;
     if (b->spec->merge_source == MOSA_MERGES_BY_RANK) {
         for (int32_t id = 0; id < count; id++) MOSA_TRY(derive_token(b, id, (uint32_t)id));
@@ -185,15 +201,12 @@ static bool marker_starts_only(mosa_slice text) {
 static mosa_status build_words(builder *b) {
     mosa_bpe *bpe = b->bpe;
     size_t extra = 0;
-    if (b->spec->merge_source == MOSA_MERGES_BY_SCORE) {
-        for (int32_t id = 0; id < bpe->token_count; id++) extra += b->text[id].len;
-        if (extra > MOSA_VOCAB_MAX) extra = MOSA_VOCAB_MAX;
-    }
-    b->symbol_capacity = (size_t)bpe->token_count + extra;
-    bpe->word_text = MOSA_ARENA_ARRAY(b->arena, mosa_slice, b->symbol_capacity);
+    bool derived = b->spec->merge_source == MOSA_MERGES_BY_SCORE && !bpe->byte_level;
+    if (derived && !count_characters(b, &extra)) return no_memory(b);
+    size_t capacity = (size_t)bpe->token_count + extra;
+    bpe->word_text = MOSA_ARENA_ARRAY(b->arena, mosa_slice, capacity);
     bpe->memo = MOSA_ARENA_ARRAY(b->arena, uint8_t, (size_t)bpe->token_count);
-    if (!bpe->word_text || !bpe->memo ||
-        !mosa_string_table_init(&bpe->words, b->arena, bpe->word_text, b->symbol_capacity)) {
+    if (!bpe->word_text || !bpe->memo || !mosa_string_table_init(&bpe->words, b->arena, bpe->word_text, capacity)) {
         return no_memory(b);
     }
     bpe->cut_at_marker = !bpe->byte_level && !bpe->ignore_merges && !bpe->subword_prefix.len && !bpe->word_suffix.len;

@@ -3,7 +3,9 @@
 
 #include "text/unicode.h"
 
-static bool stands_for_itself(unsigned c) { return (c >= '!' && c <= '~') || (c >= 0xA1 && c <= 0xAC) || (c >= 0xAE && c <= 0xFF); }
+static bool stands_for_itself(unsigned c) {
+    return (c >= '!' && c <= '~') || (c >= 0xA1 && c <= 0xAC) || (c >= 0xAE && c <= 0xFF);
+}
 
 // The other bytes are 0-32, 127-160 and 173: their order number is plain arithmetic.
 static uint32_t character_of(unsigned byte) {

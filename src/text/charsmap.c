@@ -31,13 +31,19 @@ static bool at_boundary(mosa_slice text, size_t at) {
     return at >= text.len || ((unsigned char)text.data[at] & 0xC0) != 0x80;
 }
 
-static size_t offset_of(uint32_t unit) { return (size_t)(unit >> 10) << ((unit & (1u << 9)) >> 6); }
+// A hostile array can have cycles; real keys have a few characters.
+enum { KEY_BYTES_MAX = 256 };
 
-bool mosa_charsmap_find(const mosa_charsmap *map, mosa_slice text, bool longest, size_t *used, mosa_slice *replacement) {
+static size_t offset_of(uint32_t unit) {
+    return (size_t)(unit >> 10) << ((unit & (1u << 9)) >> 6);
+}
+
+bool mosa_charsmap_find(const mosa_charsmap *map, mosa_slice text, bool longest, size_t *used,
+                        mosa_slice *replacement) {
     if (!map->units) return false;
     bool found = false;
     size_t node = offset_of(map->units[0]);
-    for (size_t i = 0; i < text.len; i++) {
+    for (size_t i = 0; i < text.len && i < KEY_BYTES_MAX; i++) {
         unsigned char byte = (unsigned char)text.data[i];
         node ^= byte;
         if (byte == 0 || node >= map->unit_count) break;

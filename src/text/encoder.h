@@ -10,12 +10,12 @@ typedef struct mosa_encoder {
     const mosa_tokenizer *tokenizer;
     mosa_token_list *out;
     mosa_error *err;
-    mosa_buf normal[2];              // normaliser steps go back and forth between them
-    mosa_buf stage[2 * MOSA_STEPS_MAX];  // text that a pre-tokenizer step rewrote; lives while the steps behind it run
-    mosa_buf word;                   // byte-level text turned back to bytes
+    mosa_buf normal[2];                 // normaliser steps go back and forth between them
+    mosa_buf stage[2 * MOSA_STEPS_MAX]; // text that a pre-tokenizer step rewrote; lives while the steps behind it run
+    mosa_buf word;                      // byte-level text turned back to bytes
     mosa_bpe_scratch bpe;
     mosa_regex_scratch regex;
-    void *lattice;                   // unigram's table
+    void *lattice; // unigram's table
     size_t lattice_capacity;
 } mosa_encoder;
 

@@ -24,7 +24,9 @@ mosa_status mosa_normalizer_build(mosa_normalizer *step, mosa_arena *arena, cons
     return status;
 }
 
-void mosa_normalizer_finish(mosa_normalizer *step) { mosa_regex_free(step->regex); }
+void mosa_normalizer_finish(mosa_normalizer *step) {
+    mosa_regex_free(step->regex);
+}
 
 // --- Character by character -----------------------------------------------------------------------------------------
 
@@ -41,8 +43,10 @@ static void lowercase(mosa_slice text, mosa_buf *out) {
     unsigned len;
     for (size_t at = 0; at < text.len; at += len) {
         uint32_t c = mosa_utf8_decode(text.data + at, &len);
-        if (c < 128) mosa_buf_append_char(out, (char)(c >= 'A' && c <= 'Z' ? c | 0x20 : c));
-        else append_lower(c, out);
+        if (c < 128)
+            mosa_buf_append_char(out, (char)(c >= 'A' && c <= 'Z' ? c | 0x20 : c));
+        else
+            append_lower(c, out);
     }
 }
 
@@ -89,8 +93,10 @@ static void nmt(mosa_slice text, mosa_buf *out) {
     unsigned len;
     for (size_t at = 0; at < text.len; at += len) {
         uint32_t c = mosa_utf8_decode(text.data + at, &len);
-        if (nmt_is_space(c)) mosa_buf_append_char(out, ' ');
-        else if (!nmt_removes(c)) mosa_buf_append(out, text.data + at, len);
+        if (nmt_is_space(c))
+            mosa_buf_append_char(out, ' ');
+        else if (!nmt_removes(c))
+            mosa_buf_append(out, text.data + at, len);
     }
 }
 
@@ -153,8 +159,10 @@ static bool bert(const mosa_normalizer_spec *spec, mosa_slice text, mosa_buf *ou
         now = mosa_buf_slice(&bare);
         ok = ok && !mosa_buf_failed(&bare);
     }
-    if (ok && spec->lowercase) lowercase(now, out);
-    else if (ok) mosa_buf_append_slice(out, now);
+    if (ok && spec->lowercase)
+        lowercase(now, out);
+    else if (ok)
+        mosa_buf_append_slice(out, now);
     mosa_buf_finish(&cleaned);
     mosa_buf_finish(&decomposed);
     mosa_buf_finish(&bare);
@@ -235,8 +243,10 @@ static mosa_slice sentencepiece_prefix(const mosa_normalizer *step, mosa_slice t
 
 static void append_spaced(mosa_slice piece, mosa_slice space, mosa_buf *out) {
     for (size_t i = 0; i < piece.len; i++) {
-        if (piece.data[i] == ' ') mosa_buf_append_slice(out, space);
-        else mosa_buf_append_char(out, piece.data[i]);
+        if (piece.data[i] == ' ')
+            mosa_buf_append_slice(out, space);
+        else
+            mosa_buf_append_char(out, piece.data[i]);
     }
 }
 
@@ -287,20 +297,38 @@ static mosa_status apply(mosa_encoder *encoder, const mosa_normalizer *step, mos
         if (is_ascii(*text)) return MOSA_OK;
         ok = normalize_form(spec->form, *text, out);
         break;
-    case MOSA_NORM_STRIP: *text = strip(*text, spec->left, spec->right); return MOSA_OK;
-    case MOSA_NORM_LOWERCASE: lowercase(*text, out); break;
-    case MOSA_NORM_STRIP_ACCENTS: remove_if(*text, is_mark_9, out); break;
-    case MOSA_NORM_REPLACE: MOSA_TRY(replace(encoder, step, *text, out)); break;
+    case MOSA_NORM_STRIP:
+        *text = strip(*text, spec->left, spec->right);
+        return MOSA_OK;
+    case MOSA_NORM_LOWERCASE:
+        lowercase(*text, out);
+        break;
+    case MOSA_NORM_STRIP_ACCENTS:
+        remove_if(*text, is_mark_9, out);
+        break;
+    case MOSA_NORM_REPLACE:
+        MOSA_TRY(replace(encoder, step, *text, out));
+        break;
     case MOSA_NORM_PREPEND:
         if (text->len == 0) return MOSA_OK;
         mosa_buf_append_slice(out, spec->content);
         mosa_buf_append_slice(out, *text);
         break;
-    case MOSA_NORM_BERT: ok = bert(spec, *text, out); break;
-    case MOSA_NORM_NMT: nmt(*text, out); break;
-    case MOSA_NORM_CHARSMAP: map_by_cluster(&step->map, *text, out); break;
-    case MOSA_NORM_BYTE_LEVEL: mosa_byte_level_encode(*text, out); break;
-    case MOSA_NORM_SENTENCEPIECE: sentencepiece(step, *text, out); break;
+    case MOSA_NORM_BERT:
+        ok = bert(spec, *text, out);
+        break;
+    case MOSA_NORM_NMT:
+        nmt(*text, out);
+        break;
+    case MOSA_NORM_CHARSMAP:
+        map_by_cluster(&step->map, *text, out);
+        break;
+    case MOSA_NORM_BYTE_LEVEL:
+        mosa_byte_level_encode(*text, out);
+        break;
+    case MOSA_NORM_SENTENCEPIECE:
+        sentencepiece(step, *text, out);
+        break;
     }
     if (!ok || mosa_buf_failed(out)) return mosa_fail(encoder->err, MOSA_ENOMEM, "out of memory while normalising");
     *text = mosa_buf_slice(out);

@@ -17,7 +17,8 @@ mosa_status mosa_normalizer_build(mosa_normalizer *step, mosa_arena *arena, cons
                                   const char *source, mosa_error *err) MOSA_MUST_USE;
 void mosa_normalizer_finish(mosa_normalizer *step);
 
-// Runs steps[0..count) over well-formed UTF-8. *result borrows from `text` or from encoder->normal, until the next call.
+// Runs steps[0..count) over well-formed UTF-8. *result borrows from `text` or from encoder->normal, until the next
+// call.
 mosa_status mosa_normalize(mosa_encoder *encoder, const mosa_normalizer *steps, size_t count, mosa_slice text,
                            mosa_slice *result) MOSA_MUST_USE;
 

@@ -21,7 +21,9 @@ mosa_status mosa_pretokenizer_build(mosa_pretokenizer *step, mosa_arena *arena, 
     if (!step->spec.pattern.data) return mosa_fail(err, MOSA_ENOMEM, "%s: out of memory", source);
     mosa_status status = MOSA_OK;
     switch (spec->kind) {
-    case MOSA_PRE_SPLIT: status = build_split(step, err); break;
+    case MOSA_PRE_SPLIT:
+        status = build_split(step, err);
+        break;
     case MOSA_PRE_BYTE_LEVEL:
         step->scan = spec->use_regex ? mosa_scan_gpt2 : NULL;
         step->spec.behavior = MOSA_SPLIT_ISOLATED;
@@ -31,20 +33,27 @@ mosa_status mosa_pretokenizer_build(mosa_pretokenizer *step, mosa_arena *arena, 
         break;
     case MOSA_PRE_WHITESPACE:
     case MOSA_PRE_WHITESPACE_SPLIT:
-    case MOSA_PRE_DELIMITER: step->spec.behavior = MOSA_SPLIT_REMOVED; break;
+    case MOSA_PRE_DELIMITER:
+        step->spec.behavior = MOSA_SPLIT_REMOVED;
+        break;
     case MOSA_PRE_DIGITS:
         step->spec.behavior = spec->individual ? MOSA_SPLIT_ISOLATED : MOSA_SPLIT_CONTIGUOUS;
         break;
-    case MOSA_PRE_METASPACE: step->spec.behavior = MOSA_SPLIT_MERGED_WITH_NEXT; break;
+    case MOSA_PRE_METASPACE:
+        step->spec.behavior = MOSA_SPLIT_MERGED_WITH_NEXT;
+        break;
     case MOSA_PRE_BERT:
     case MOSA_PRE_SPELL_BYTES:
-    case MOSA_PRE_PUNCTUATION: break;
+    case MOSA_PRE_PUNCTUATION:
+        break;
     }
     if (status != MOSA_OK) (void)mosa_fail_prefix(err, source);
     return status;
 }
 
-void mosa_pretokenizer_finish(mosa_pretokenizer *step) { mosa_regex_free(step->regex); }
+void mosa_pretokenizer_finish(mosa_pretokenizer *step) {
+    mosa_regex_free(step->regex);
+}
 
 // --- Matching -------------------------------------------------------------------------------------------------------
 
@@ -57,9 +66,12 @@ static bool is_punctuation(uint32_t c) {
 
 static bool is_class(const mosa_pretokenizer *step, uint32_t c, const char *at, size_t left) {
     switch (step->spec.kind) {
-    case MOSA_PRE_WHITESPACE_SPLIT: return mosa_unicode_is_space(c);
-    case MOSA_PRE_PUNCTUATION: return is_punctuation(c);
-    case MOSA_PRE_DIGITS: return (mosa_unicode_mask(c) & MOSA_UM_N) != 0;
+    case MOSA_PRE_WHITESPACE_SPLIT:
+        return mosa_unicode_is_space(c);
+    case MOSA_PRE_PUNCTUATION:
+        return is_punctuation(c);
+    case MOSA_PRE_DIGITS:
+        return (mosa_unicode_mask(c) & MOSA_UM_N) != 0;
     default: { // the one character that a delimiter or Metaspace names, or a plain pattern
         mosa_slice pattern = step->spec.pattern;
         return pattern.len && left >= pattern.len && memcmp(at, pattern.data, pattern.len) == 0;
@@ -124,11 +136,19 @@ static mosa_status add_part(splitter *s, size_t start, size_t end, bool match) {
     if (step->spec.invert) match = !match;
     bool join = false;
     switch (step->spec.behavior) {
-    case MOSA_SPLIT_ISOLATED: return hand_on(s, start, end);
-    case MOSA_SPLIT_REMOVED: return match ? MOSA_OK : hand_on(s, start, end);
-    case MOSA_SPLIT_CONTIGUOUS: join = s->any && match == s->pending_match; break;
-    case MOSA_SPLIT_MERGED_WITH_PREVIOUS: join = s->any && match && !s->pending_match; break;
-    case MOSA_SPLIT_MERGED_WITH_NEXT: join = s->any && !match && s->pending_match; break;
+    case MOSA_SPLIT_ISOLATED:
+        return hand_on(s, start, end);
+    case MOSA_SPLIT_REMOVED:
+        return match ? MOSA_OK : hand_on(s, start, end);
+    case MOSA_SPLIT_CONTIGUOUS:
+        join = s->any && match == s->pending_match;
+        break;
+    case MOSA_SPLIT_MERGED_WITH_PREVIOUS:
+        join = s->any && match && !s->pending_match;
+        break;
+    case MOSA_SPLIT_MERGED_WITH_NEXT:
+        join = s->any && !match && s->pending_match;
+        break;
     }
     if (join) {
         s->pending_end = end;
@@ -148,7 +168,8 @@ static mosa_status find_match(splitter *s, size_t from, bool *found, size_t *sta
     if (step->regex) {
         return mosa_regex_find(step->regex, &s->encoder->regex, s->text, from, found, start, end, s->encoder->err);
     }
-    *found = step->scan ? find_scan(step->scan, s->text, from, start, end) : find_plain(step, s->text, from, start, end);
+    *found =
+        step->scan ? find_scan(step->scan, s->text, from, start, end) : find_plain(step, s->text, from, start, end);
     return MOSA_OK;
 }
 
@@ -266,12 +287,19 @@ mosa_status mosa_pretokenize(mosa_encoder *encoder, const mosa_pretokenizer *ste
     splitter s = {.encoder = encoder, .steps = steps, .count = count, .text = text, .at_start = at_start};
     mosa_buf *buf = &encoder->stage[count - 1];
     switch (steps->spec.kind) {
-    case MOSA_PRE_WHITESPACE: return split_words(&s);
-    case MOSA_PRE_BERT: return split_bert(&s);
-    case MOSA_PRE_FIXED_LENGTH: return split_fixed(&s);
-    case MOSA_PRE_METASPACE: return run_metaspace(encoder, steps, count, text, at_start, buf);
-    case MOSA_PRE_BYTE_LEVEL: return run_byte_level(encoder, steps, count, text, at_start, buf);
-    case MOSA_PRE_SPELL_BYTES: return run_spell(encoder, steps, count, text, at_start, buf);
-    default: return split(encoder, steps, count, text, at_start);
+    case MOSA_PRE_WHITESPACE:
+        return split_words(&s);
+    case MOSA_PRE_BERT:
+        return split_bert(&s);
+    case MOSA_PRE_FIXED_LENGTH:
+        return split_fixed(&s);
+    case MOSA_PRE_METASPACE:
+        return run_metaspace(encoder, steps, count, text, at_start, buf);
+    case MOSA_PRE_BYTE_LEVEL:
+        return run_byte_level(encoder, steps, count, text, at_start, buf);
+    case MOSA_PRE_SPELL_BYTES:
+        return run_spell(encoder, steps, count, text, at_start, buf);
+    default:
+        return split(encoder, steps, count, text, at_start);
     }
 }

@@ -34,11 +34,16 @@ static bool translate(mosa_slice pattern, mosa_buf *out) {
         char c = pattern.data[i];
         if (c == '\\' && i + 1 < pattern.len) {
             char escape = pattern.data[++i];
-            if (escape == 's') mosa_buf_append_str(out, in_class ? "\\s\\x85" : "[\\s\\x85]");
-            else if (escape == 'S' && !in_class) mosa_buf_append_str(out, "[^\\s\\x85]");
-            else if (escape == 'w') mosa_buf_printf(out, in_class ? "%s" : "[%s]", word);
-            else if (escape == 'W' && !in_class) mosa_buf_printf(out, "[^%s]", word);
-            else if (escape == 'h') mosa_buf_append_str(out, in_class ? "0-9a-fA-F" : "[0-9a-fA-F]");
+            if (escape == 's')
+                mosa_buf_append_str(out, in_class ? "\\s\\x85" : "[\\s\\x85]");
+            else if (escape == 'S' && !in_class)
+                mosa_buf_append_str(out, "[^\\s\\x85]");
+            else if (escape == 'w')
+                mosa_buf_printf(out, in_class ? "%s" : "[%s]", word);
+            else if (escape == 'W' && !in_class)
+                mosa_buf_printf(out, "[^%s]", word);
+            else if (escape == 'h')
+                mosa_buf_append_str(out, in_class ? "0-9a-fA-F" : "[0-9a-fA-F]");
             else {
                 mosa_buf_append_char(out, c);
                 mosa_buf_append_char(out, escape);
@@ -98,7 +103,8 @@ mosa_status mosa_regex_compile(mosa_slice pattern, mosa_regex **out, mosa_error 
     int code;
     PCRE2_SIZE offset;
     uint32_t options = PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C;
-    regex->code = pcre2_compile((PCRE2_SPTR)mosa_buf_str(&translated), translated.len, options, &code, &offset, context);
+    regex->code =
+        pcre2_compile((PCRE2_SPTR)mosa_buf_str(&translated), translated.len, options, &code, &offset, context);
     mosa_buf_finish(&translated);
     pcre2_compile_context_free(context);
     if (!regex->code) {

@@ -1,7 +1,7 @@
 // Regular expressions from tokenizer files, bounded: PCRE2 with JIT, Unicode properties and limits.
 //
-// The files are written for Oniguruma; the few escapes that mean something else there (\s and NEL, \w and marks, ^ and $
-// at lines) are rewritten. A compiled expression is immutable and shared by threads; matching needs a scratch of the
+// The files are written for Oniguruma; the few escapes that mean something else there (\s and NEL, \w and marks, ^ and
+// $ at lines) are rewritten. A compiled expression is immutable and shared by threads; matching needs a scratch of the
 // caller's. Steps per match and time per scratch are limited: a bomb is an error, not a hang.
 #ifndef MOSA_TEXT_REGEX_H
 #define MOSA_TEXT_REGEX_H

@@ -5,12 +5,11 @@
 #include "text/unicode.h"
 
 #define CONTRACTIONS "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
-#define UPPER "[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]"
-#define LOWER "[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]"
-#define TAIL "\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
+#define UPPER        "[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]"
+#define LOWER        "[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]"
+#define TAIL         "\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
 
-const char mosa_pattern_gpt2[] =
-    "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
+const char mosa_pattern_gpt2[] = "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
 const char mosa_pattern_cl100k[] =
     "'(?i:[sdmt]|ll|ve|re)|[^\\r\\n\\p{L}\\p{N}]?+\\p{L}++|\\p{N}{1,3}+| ?[^\\s\\p{L}\\p{N}]++[\\r\\n]*+|\\s++$|"
     "\\s*[\\r\\n]|\\s+(?!\\S)|\\s";
@@ -23,9 +22,8 @@ const char mosa_pattern_qwen35[] =
 const char mosa_pattern_o200k[] =
     "[^\\r\\n\\p{L}\\p{N}]?" UPPER "*" LOWER "+" CONTRACTIONS "?|[^\\r\\n\\p{L}\\p{N}]?" UPPER "+" LOWER
     "*" CONTRACTIONS "?|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|" TAIL;
-const char mosa_pattern_tekken[] =
-    "[^\\r\\n\\p{L}\\p{N}]?" UPPER "*" LOWER "+|[^\\r\\n\\p{L}\\p{N}]?" UPPER "+" LOWER
-    "*|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|" TAIL;
+const char mosa_pattern_tekken[] = "[^\\r\\n\\p{L}\\p{N}]?" UPPER "*" LOWER "+|[^\\r\\n\\p{L}\\p{N}]?" UPPER "+" LOWER
+                                   "*|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|" TAIL;
 const char mosa_pattern_deepseek_v3[] =
     "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\\r\\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+|"
     " ?[\\p{P}\\p{S}]+[\\r\\n]*|" TAIL;
@@ -47,7 +45,9 @@ static inline character look(const char *at) {
     return c;
 }
 
-static inline bool is_newline(uint32_t code) { return code == '\r' || code == '\n'; }
+static inline bool is_newline(uint32_t code) {
+    return code == '\r' || code == '\n';
+}
 
 // End of the longest run of characters whose category is in `mask`, at most `max` of them.
 static inline const char *run_of(const char *at, const char *end, uint32_t mask, size_t max) {
@@ -207,12 +207,18 @@ static inline __attribute__((always_inline)) size_t scan_cased(const char *at, c
     return scan_spaces(at, end, true, false);
 }
 
-static size_t scan_o200k(const char *at, const char *end) { return scan_cased(at, end, true, 3); }
-static size_t scan_tekken(const char *at, const char *end) { return scan_cased(at, end, false, 1); }
+static size_t scan_o200k(const char *at, const char *end) {
+    return scan_cased(at, end, true, 3);
+}
+static size_t scan_tekken(const char *at, const char *end) {
+    return scan_cased(at, end, false, 1);
+}
 
 // --- DeepSeek V3 ----------------------------------------------------------------------------------------------------
 
-static bool is_ascii_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
+static bool is_ascii_letter(char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+}
 
 // Ranges that split before the main pattern, which therefore leaves digits and control characters unmatched.
 static size_t scan_deepseek_v3(const char *at, const char *end) {
@@ -236,9 +242,15 @@ static size_t scan_deepseek_v3(const char *at, const char *end) {
 
 // --- Small patterns of pre-tokenizer sequences ----------------------------------------------------------------------
 
-static size_t scan_number(const char *at, const char *end) { return (size_t)(run_of(at, end, NUMBER, 1) - at); }
-static size_t scan_numbers(const char *at, const char *end) { return (size_t)(run_of(at, end, NUMBER, SIZE_MAX) - at); }
-static size_t scan_3_numbers(const char *at, const char *end) { return (size_t)(run_of(at, end, NUMBER, 3) - at); }
+static size_t scan_number(const char *at, const char *end) {
+    return (size_t)(run_of(at, end, NUMBER, 1) - at);
+}
+static size_t scan_numbers(const char *at, const char *end) {
+    return (size_t)(run_of(at, end, NUMBER, SIZE_MAX) - at);
+}
+static size_t scan_3_numbers(const char *at, const char *end) {
+    return (size_t)(run_of(at, end, NUMBER, 3) - at);
+}
 
 static size_t scan_spaced(const char *at, const char *end, uint32_t mask) {
     character c = look(at);
@@ -246,8 +258,12 @@ static size_t scan_spaced(const char *at, const char *end, uint32_t mask) {
     const char *run = run_of(p, end, mask, SIZE_MAX);
     return run > p ? (size_t)(run - at) : 0;
 }
-static size_t scan_spaced_letters(const char *at, const char *end) { return scan_spaced(at, end, LETTER); }
-static size_t scan_spaced_punctuation(const char *at, const char *end) { return scan_spaced(at, end, MOSA_UM_P); }
+static size_t scan_spaced_letters(const char *at, const char *end) {
+    return scan_spaced(at, end, LETTER);
+}
+static size_t scan_spaced_punctuation(const char *at, const char *end) {
+    return scan_spaced(at, end, MOSA_UM_P);
+}
 static size_t scan_newline(const char *at, const char *end) {
     (void)end;
     return is_newline((unsigned char)*at);

@@ -1,7 +1,7 @@
 // Hash table from byte strings to ids, built once and then read by many threads.
 //
-// Keys are borrowed: they must outlive the table (the tokenizer's arena holds them). One probe touches 8 bytes per slot;
-// a 32-bit tag makes a false comparison rare. Insertion of a key that is already there keeps the first id.
+// Keys are borrowed: they must outlive the table (the tokenizer's arena holds them). One probe touches 8 bytes per
+// slot; a 32-bit tag makes a false comparison rare. Insertion of a key that is already there keeps the first id.
 #ifndef MOSA_TEXT_STRING_TABLE_H
 #define MOSA_TEXT_STRING_TABLE_H
 
@@ -15,7 +15,7 @@ typedef struct mosa_string_slot {
 
 typedef struct mosa_string_table {
     mosa_string_slot *slots;
-    uint32_t mask;       // slot count - 1
+    uint32_t mask;          // slot count - 1
     const mosa_slice *keys; // indexed by id
 } mosa_string_table;
 

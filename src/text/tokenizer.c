@@ -9,7 +9,9 @@
 
 // --- Lists of ids ---------------------------------------------------------------------------------------------------
 
-void mosa_token_list_init(mosa_token_list *list, size_t limit) { *list = (mosa_token_list){.limit = limit}; }
+void mosa_token_list_init(mosa_token_list *list, size_t limit) {
+    *list = (mosa_token_list){.limit = limit};
+}
 
 void mosa_token_list_finish(mosa_token_list *list) {
     free(list->ids);
@@ -64,13 +66,14 @@ static mosa_status check_ids(const mosa_tokenizer_spec *spec, mosa_error *err) {
     const struct {
         const char *name;
         mosa_token_id id;
-    } named[] = {{"bos", s->bos}, {"eos", s->eos}, {"unk", s->unk},   {"pad", s->pad}, {"sep", s->sep},
+    } named[] = {{"bos", s->bos}, {"eos", s->eos},   {"unk", s->unk}, {"pad", s->pad}, {"sep", s->sep},
                  {"cls", s->cls}, {"mask", s->mask}, {"eot", s->eot}, {"eom", s->eom}};
     for (size_t i = 0; i < MOSA_COUNT(named); i++) MOSA_TRY(check_id(spec, named[i].name, named[i].id, err));
     for (size_t i = 0; i < spec->prefix_count; i++) MOSA_TRY(check_id(spec, "a prefix", spec->prefix_ids[i], err));
     for (size_t i = 0; i < spec->suffix_count; i++) MOSA_TRY(check_id(spec, "a suffix", spec->suffix_ids[i], err));
     for (size_t i = 0; i < spec->added_count; i++) {
-        if (spec->added[i].id < 0) return mosa_fail(err, MOSA_ECORRUPT, "%s: an added token has a negative id", spec->source);
+        if (spec->added[i].id < 0)
+            return mosa_fail(err, MOSA_ECORRUPT, "%s: an added token has a negative id", spec->source);
         MOSA_TRY(check_id(spec, "an added token", spec->added[i].id, err));
     }
     return MOSA_OK;
@@ -92,11 +95,12 @@ static mosa_status check_spec(const mosa_tokenizer_spec *spec, mosa_error *err) 
         return mosa_fail(err, MOSA_ELIMIT, "%s: %zu merges and %zu added tokens, at most %d and %d are allowed", source,
                          spec->merge_count, spec->added_count, MOSA_MERGES_MAX, MOSA_ADDED_TOKENS_MAX);
     }
+    size_t bytes_max = spec->model == MOSA_MODEL_BPE ? MOSA_TOKEN_BYTES_MAX : MOSA_TRIE_BYTES_MAX;
     for (size_t i = 0; i < spec->token_count; i++) {
         mosa_slice text = spec->tokens[i].text;
-        if (text.len > MOSA_TOKEN_BYTES_MAX) {
-            return mosa_fail(err, MOSA_ELIMIT, "%s: token %zu has %zu bytes, the limit is %d", source, i, text.len,
-                             MOSA_TOKEN_BYTES_MAX);
+        if (text.len > bytes_max) {
+            return mosa_fail(err, MOSA_ELIMIT, "%s: token %zu has %zu bytes, the limit is %zu", source, i, text.len,
+                             bytes_max);
         }
         if (mosa_utf8_valid_prefix(text.data, text.len) != text.len) {
             return mosa_fail(err, MOSA_ECORRUPT, "%s: token %zu is not valid UTF-8", source, i);
@@ -115,8 +119,7 @@ static mosa_status copy_tokens(mosa_tokenizer *t, const mosa_tokenizer_spec *spe
     t->text = MOSA_ARENA_ARRAY(&t->arena, mosa_slice, count);
     t->type = MOSA_ARENA_ARRAY(&t->arena, uint8_t, count);
     t->skipped = MOSA_ARENA_ARRAY(&t->arena, uint8_t, count);
-    if (!at || !t->text || !t->type || !t->skipped ||
-        !mosa_string_table_init(&t->by_text, &t->arena, t->text, count)) {
+    if (!at || !t->text || !t->type || !t->skipped || !mosa_string_table_init(&t->by_text, &t->arena, t->text, count)) {
         return no_memory(spec, err);
     }
     t->token_count = count;
@@ -144,11 +147,21 @@ static const struct {
     const char *text;
     enum { ENDS, ENDS_TURN, ENDS_MESSAGE } what;
 } end_spellings[] = {
-    {"<|eot_id|>", ENDS_TURN},      {"<|im_end|>", ENDS_TURN},    {"<|end|>", ENDS_TURN},
-    {"<end_of_turn>", ENDS_TURN},   {"<turn|>", ENDS_TURN},       {"<|endoftext|>", ENDS},
-    {"<|end_of_text|>", ENDS},      {"<|eom_id|>", ENDS_MESSAGE}, {"<EOT>", ENDS},
-    {"<|end_of_turn|>", ENDS_TURN}, {"<|return|>", ENDS},         {"<|call|>", ENDS_MESSAGE},
-    {"<|calls|>", ENDS_MESSAGE},    {"<|eot|>", ENDS_TURN},       {"<end_of_utterance>", ENDS_TURN},
+    {"<|eot_id|>", ENDS_TURN},
+    {"<|im_end|>", ENDS_TURN},
+    {"<|end|>", ENDS_TURN},
+    {"<end_of_turn>", ENDS_TURN},
+    {"<turn|>", ENDS_TURN},
+    {"<|endoftext|>", ENDS},
+    {"<|end_of_text|>", ENDS},
+    {"<|eom_id|>", ENDS_MESSAGE},
+    {"<EOT>", ENDS},
+    {"<|end_of_turn|>", ENDS_TURN},
+    {"<|return|>", ENDS},
+    {"<|call|>", ENDS_MESSAGE},
+    {"<|calls|>", ENDS_MESSAGE},
+    {"<|eot|>", ENDS_TURN},
+    {"<end_of_utterance>", ENDS_TURN},
     {"<|END_OF_TURN_TOKEN|>", ENDS_TURN},
 };
 
@@ -212,13 +225,15 @@ static mosa_status model_texts(mosa_tokenizer *t, const mosa_tokenizer_spec *spe
     bool ok = text != NULL;
     for (size_t i = 0; ok && i < t->token_count; i++) {
         if (spec->tokens[i].added_only || !t->text[i].data) continue;
-        if (t->type[i] == MOSA_TOKEN_CONTROL || t->type[i] == MOSA_TOKEN_UNKNOWN || t->type[i] == MOSA_TOKEN_BYTE) continue;
+        if (t->type[i] == MOSA_TOKEN_CONTROL || t->type[i] == MOSA_TOKEN_UNKNOWN || t->type[i] == MOSA_TOKEN_BYTE)
+            continue;
         if (t->type[i] == MOSA_TOKEN_UNUSED && spec->sentencepiece && t->model == MOSA_MODEL_UNIGRAM) continue;
         text[i] = t->text[i];
         if (!t->byte_level || t->model != MOSA_MODEL_BPE) continue;
         mosa_buf_clear(&bytes);
         bool spelled = mosa_byte_level_decode(t->text[i], &bytes);
-        text[i] = (mosa_slice){spelled ? mosa_arena_strndup(&t->arena, mosa_buf_str(&bytes), bytes.len) : NULL, bytes.len};
+        text[i] =
+            (mosa_slice){spelled ? mosa_arena_strndup(&t->arena, mosa_buf_str(&bytes), bytes.len) : NULL, bytes.len};
         ok = !mosa_buf_failed(&bytes) && (!spelled || text[i].data);
     }
     mosa_buf_finish(&bytes);
@@ -276,9 +291,10 @@ static mosa_status build_added(mosa_tokenizer *t, const mosa_tokenizer_spec *spe
     for (size_t i = 0; i < spec->added_count; i++) {
         mosa_added_token_spec *added = &t->added.specs[i];
         *added = spec->added[i];
-        if (added->text.len > MOSA_ADDED_BYTES_MAX || mosa_utf8_valid_prefix(added->text.data, added->text.len) != added->text.len) {
+        if (added->text.len > MOSA_TRIE_BYTES_MAX ||
+            mosa_utf8_valid_prefix(added->text.data, added->text.len) != added->text.len) {
             return mosa_fail(err, MOSA_ELIMIT, "%s: added token %d is over %d bytes or not UTF-8", t->source,
-                             (int)added->id, MOSA_ADDED_BYTES_MAX);
+                             (int)added->id, MOSA_TRIE_BYTES_MAX);
         }
         added->text.data = mosa_arena_strndup(&t->arena, added->text.data, added->text.len);
         if (!added->text.data) return no_memory(spec, err);
@@ -360,8 +376,12 @@ mosa_token_id mosa_tokenizer_find(const mosa_tokenizer *tokenizer, mosa_slice te
     return mosa_string_table_find(&tokenizer->by_text, text.len ? text.data : "", text.len);
 }
 
-size_t mosa_tokenizer_size(const mosa_tokenizer *tokenizer) { return tokenizer->token_count; }
-const mosa_special_ids *mosa_tokenizer_special(const mosa_tokenizer *tokenizer) { return &tokenizer->special; }
+size_t mosa_tokenizer_size(const mosa_tokenizer *tokenizer) {
+    return tokenizer->token_count;
+}
+const mosa_special_ids *mosa_tokenizer_special(const mosa_tokenizer *tokenizer) {
+    return &tokenizer->special;
+}
 
 bool mosa_tokenizer_adds_bos(const mosa_tokenizer *tokenizer) {
     return tokenizer->prefix_count && tokenizer->special.bos >= 0 && tokenizer->prefix_ids[0] == tokenizer->special.bos;

@@ -1,8 +1,8 @@
 // Tokenizer: text to token ids and back, for every vocabulary that Mosa serves.
 //
-// A mosa_tokenizer is immutable after creation; any number of threads may use one at the same time, without locks. It is
-// made from a GGUF file's metadata (text/tokenizer_gguf.h), from Hugging Face or other files (mosa_tokenizer_load), or
-// from a description in memory (text/tokenizer_spec.h). All of them become one pipeline: added tokens, normaliser,
+// A mosa_tokenizer is immutable after creation; any number of threads may use one at the same time, without locks. It
+// is made from a GGUF file's metadata (text/tokenizer_gguf.h), from Hugging Face or other files (mosa_tokenizer_load),
+// or from a description in memory (text/tokenizer_spec.h). All of them become one pipeline: added tokens, normaliser,
 // pre-tokenizer, model (BPE, unigram, WordPiece), special ids around; and back: token bytes, joined by the decoder.
 //
 // Control tokens (<|im_start|>, </s>, ...) come only from bytes that the caller declares trusted. Text of users is
@@ -54,10 +54,10 @@ void mosa_token_list_append(mosa_token_list *list, mosa_token_id id);
 // --- Making one -----------------------------------------------------------------------------------------------------
 
 // Loads from a path: a folder with tokenizer.json (or vocab.json and merges.txt, or tokenizer.model), a tokenizer.json,
-// a .gguf, a SentencePiece .model, or a NAME.tiktoken. tokenizer_config.json beside tokenizer.json is honoured (bos, eos,
-// add_bos_token, added_tokens_decoder). The result is the caller's (mosa_tokenizer_destroy).
-// Errors name the file and the field: MOSA_ENOTFOUND, MOSA_EIO, MOSA_ECORRUPT, MOSA_EUNSUPPORTED (component named),
-// MOSA_ELIMIT, MOSA_ENOMEM.
+// a .gguf, a SentencePiece .model, or a NAME.tiktoken. tokenizer_config.json beside tokenizer.json is honoured (bos,
+// eos, add_bos_token, added_tokens_decoder). The result is the caller's (mosa_tokenizer_destroy). Errors name the file
+// and the field: MOSA_ENOTFOUND, MOSA_EIO, MOSA_ECORRUPT, MOSA_EUNSUPPORTED (component named), MOSA_ELIMIT,
+// MOSA_ENOMEM.
 mosa_status mosa_tokenizer_load(const char *path, mosa_tokenizer **out, mosa_error *err) MOSA_MUST_USE;
 void mosa_tokenizer_destroy(mosa_tokenizer *tokenizer); // NULL-safe
 
@@ -68,7 +68,8 @@ enum {
     MOSA_ENCODE_PARSE_SPECIAL = 2, // the text is trusted: spelled-out control tokens become their ids
 };
 
-// Appends the ids of `text` to *out. Without MOSA_ENCODE_PARSE_SPECIAL no id of type control is ever made from the text.
+// Appends the ids of `text` to *out. Without MOSA_ENCODE_PARSE_SPECIAL no control token is ever made from the text (a
+// model's unknown token, which says nothing but "no token", excepted).
 // On failure *out keeps what it held before the call. Time O(n log n) at worst; scratch memory O(n), freed on return.
 // Errors: MOSA_ENOMEM; MOSA_ELIMIT (text over 1 GiB, out->limit reached, a tokenizer's regex over its match limit);
 // MOSA_EINVALID (a character without any token in a vocabulary that has no unknown token and demands one).

@@ -42,8 +42,9 @@ static mosa_slice strip_token(mosa_slice text, const mosa_decoder_spec *step) {
 static void word_piece(mosa_slice text, const mosa_decoder_spec *step, bool first, mosa_buf *out) {
     static const struct {
         const char *from, *to;
-    } cleanups[] = {{" .", "."},     {" ?", "?"},     {" !", "!"},           {" ,", ","},   {" ' ", "'"},  {" n't", "n't"},
-                    {" 'm", "'m"},   {" do not", " don't"}, {" 's", "'s"},   {" 've", "'ve"}, {" 're", "'re"}};
+    } cleanups[] = {{" .", "."},   {" ?", "?"},     {" !", "!"},    {" ,", ","},
+                    {" ' ", "'"},  {" n't", "n't"}, {" 'm", "'m"},  {" do not", " don't"},
+                    {" 's", "'s"}, {" 've", "'ve"}, {" 're", "'re"}};
     if (!first && mosa_slice_starts_with(text, step->pattern)) {
         text = (mosa_slice){text.data + step->pattern.len, text.len - step->pattern.len};
     } else if (!first) {
@@ -67,7 +68,9 @@ static void decode_step(const mosa_decoder_spec *step, bool fused, bool first, m
     case MOSA_DEC_BYTE_LEVEL:
         if (!mosa_byte_level_decode(*text, out)) return;
         break;
-    case MOSA_DEC_REPLACE: replace_all(*text, step->pattern, step->content, out); break;
+    case MOSA_DEC_REPLACE:
+        replace_all(*text, step->pattern, step->content, out);
+        break;
     case MOSA_DEC_BYTE_FALLBACK: {
         int byte = byte_token(*text);
         if (byte < 0) return;
@@ -82,9 +85,14 @@ static void decode_step(const mosa_decoder_spec *step, bool fused, bool first, m
         replace_all(*text, step->pattern, drop ? MOSA_SLICE("") : MOSA_SLICE(" "), out);
         break;
     }
-    case MOSA_DEC_WORDPIECE: word_piece(*text, step, first, out); break;
-    case MOSA_DEC_BPE: replace_all(*text, step->pattern, MOSA_SLICE(" "), out); break;
-    case MOSA_DEC_FUSE: return;
+    case MOSA_DEC_WORDPIECE:
+        word_piece(*text, step, first, out);
+        break;
+    case MOSA_DEC_BPE:
+        replace_all(*text, step->pattern, MOSA_SLICE(" "), out);
+        break;
+    case MOSA_DEC_FUSE:
+        return;
     }
     *text = mosa_buf_slice(out);
 }
@@ -110,7 +118,8 @@ static mosa_status find_rules(mosa_tokenizer *t, const mosa_tokenizer_spec *spec
     for (size_t i = 0; i < spec->decoder_count; i++) {
         const mosa_decoder_spec *step = &spec->decoders[i];
         if (step->kind == MOSA_DEC_FUSE) fused = true;
-        if (step->kind == MOSA_DEC_WORDPIECE || (step->kind == MOSA_DEC_METASPACE && step->scheme != MOSA_PREPEND_NEVER)) {
+        if (step->kind == MOSA_DEC_WORDPIECE ||
+            (step->kind == MOSA_DEC_METASPACE && step->scheme != MOSA_PREPEND_NEVER)) {
             t->first_rule = MOSA_FIRST_OWN_BYTES;
         }
         if (step->kind == MOSA_DEC_BPE) t->drop_last_space = true;
@@ -173,8 +182,10 @@ static void settle(mosa_detokenizer *d, mosa_buf *out) {
         unsigned used;
         mosa_utf8_kind kind = mosa_utf8_scan((const char *)d->held, d->held_len, &used);
         if (kind == MOSA_UTF8_PARTIAL) return;
-        if (kind == MOSA_UTF8_CHAR) mosa_buf_append(out, d->held, used);
-        else append_replacement(d->tokenizer, used, out);
+        if (kind == MOSA_UTF8_CHAR)
+            mosa_buf_append(out, d->held, used);
+        else
+            append_replacement(d->tokenizer, used, out);
         memmove(d->held, d->held + used, d->held_len - used);
         d->held_len = (uint8_t)(d->held_len - used);
     }
@@ -236,8 +247,8 @@ mosa_status mosa_tokenizer_decode(const mosa_tokenizer *tokenizer, const mosa_to
                                   unsigned flags, mosa_buf *out, mosa_error *err) {
     for (size_t i = 0; i < count; i++) {
         if (ids[i] < 0 || (size_t)ids[i] >= tokenizer->token_count) {
-            return mosa_fail(err, MOSA_EINVALID, "token %d at position %zu is not in the vocabulary of %zu", (int)ids[i], i,
-                             tokenizer->token_count);
+            return mosa_fail(err, MOSA_EINVALID, "token %d at position %zu is not in the vocabulary of %zu",
+                             (int)ids[i], i, tokenizer->token_count);
         }
     }
     mosa_detokenizer detokenizer;

@@ -32,8 +32,12 @@ mosa_status mosa_encoder_word(mosa_encoder *encoder, mosa_slice word) {
         word = mosa_buf_slice(&encoder->word);
     }
     switch (t->model) {
-    case MOSA_MODEL_BPE: ok = ok && mosa_bpe_encode(&t->bpe, &encoder->bpe, word, encoder->out); break;
-    case MOSA_MODEL_WORDPIECE: mosa_wordpiece_encode(&t->wordpiece, word, encoder->out); break;
+    case MOSA_MODEL_BPE:
+        ok = ok && mosa_bpe_encode(&t->bpe, &encoder->bpe, word, encoder->out);
+        break;
+    case MOSA_MODEL_WORDPIECE:
+        mosa_wordpiece_encode(&t->wordpiece, word, encoder->out);
+        break;
     case MOSA_MODEL_UNIGRAM:
         return mosa_unigram_encode(&t->unigram, &encoder->lattice, &encoder->lattice_capacity, word, encoder->out,
                                    encoder->err);
@@ -70,8 +74,10 @@ static mosa_status build_trust(trust_map *map, size_t len, const mosa_text_range
     for (size_t i = 0; i < count; i++) {
         if (!ranges[i].trusted || ranges[i].len == 0) continue;
         size_t start = ranges[i].offset, end = start + ranges[i].len;
-        if (used && map->spans[used - 1].end == start) map->spans[used - 1].end = end;
-        else map->spans[used++] = (struct mosa_trust_span){start, end};
+        if (used && map->spans[used - 1].end == start)
+            map->spans[used - 1].end = end;
+        else
+            map->spans[used++] = (struct mosa_trust_span){start, end};
     }
     map->trust = (mosa_trust){map->spans, used};
     map->all = used == 1 && map->spans[0].start == 0 && map->spans[0].end == len;
@@ -88,8 +94,10 @@ static void repair(mosa_slice text, struct mosa_trust_span *spans, size_t count,
         mosa_utf8_kind kind = mosa_utf8_scan(text.data + at, text.len - at, &used);
         size_t after = kind == MOSA_UTF8_PARTIAL ? text.len : at + used;
         while (next_end < count && spans[next_end].end < after) spans[next_end++].end = out->len;
-        if (kind == MOSA_UTF8_CHAR) mosa_buf_append(out, text.data + at, used);
-        else mosa_buf_append(out, "\xEF\xBF\xBD", 3);
+        if (kind == MOSA_UTF8_CHAR)
+            mosa_buf_append(out, text.data + at, used);
+        else
+            mosa_buf_append(out, "\xEF\xBF\xBD", 3);
         at = after;
     }
     while (next_end < count) spans[next_end++].end = out->len;

@@ -94,8 +94,8 @@ static mosa_status read_added(gguf_load *load) {
         mosa_token_type type = load->tokens[i].type;
         bool special = type == MOSA_TOKEN_CONTROL || type == MOSA_TOKEN_UNKNOWN;
         if ((!special && type != MOSA_TOKEN_USER_DEFINED) || load->tokens[i].text.len == 0) continue;
-        added[spec->added_count++] = (mosa_added_token_spec){
-            .text = load->tokens[i].text, .id = (mosa_token_id)i, .special = special};
+        added[spec->added_count++] =
+            (mosa_added_token_spec){.text = load->tokens[i].text, .id = (mosa_token_id)i, .special = special};
     }
     spec->added = added;
     return MOSA_OK;
@@ -118,16 +118,17 @@ static mosa_status read_special(gguf_load *load) {
     const struct {
         const char *key;
         mosa_token_id *id;
-    } ids[] = {{"tokenizer.ggml.bos_token_id", &s->bos},      {"tokenizer.ggml.eos_token_id", &s->eos},
-               {"tokenizer.ggml.unknown_token_id", &s->unk},  {"tokenizer.ggml.padding_token_id", &s->pad},
+    } ids[] = {{"tokenizer.ggml.bos_token_id", &s->bos},       {"tokenizer.ggml.eos_token_id", &s->eos},
+               {"tokenizer.ggml.unknown_token_id", &s->unk},   {"tokenizer.ggml.padding_token_id", &s->pad},
                {"tokenizer.ggml.seperator_token_id", &s->sep}, {"tokenizer.ggml.cls_token_id", &s->cls},
-               {"tokenizer.ggml.mask_token_id", &s->mask},    {"tokenizer.ggml.eot_token_id", &s->eot},
+               {"tokenizer.ggml.mask_token_id", &s->mask},     {"tokenizer.ggml.eot_token_id", &s->eot},
                {"tokenizer.ggml.eom_token_id", &s->eom}};
     for (size_t i = 0; i < MOSA_COUNT(ids); i++) {
         if (*ids[i].id >= (mosa_token_id)load->spec.token_count) *ids[i].id = MOSA_TOKEN_NONE;
         MOSA_TRY(read_id(load, ids[i].key, ids[i].id));
     }
-    MOSA_TRY(mosa_gguf_get_bool_or(load->gguf, "tokenizer.ggml.add_bos_token", load->add_bos, &load->add_bos, load->err));
+    MOSA_TRY(
+        mosa_gguf_get_bool_or(load->gguf, "tokenizer.ggml.add_bos_token", load->add_bos, &load->add_bos, load->err));
     return mosa_gguf_get_bool_or(load->gguf, "tokenizer.ggml.add_eos_token", load->add_eos, &load->add_eos, load->err);
 }
 
@@ -163,10 +164,13 @@ static mosa_status load_gpt2(gguf_load *load) {
     spec->ignore_merges = rules->ignore_merges;
     load->add_bos = rules->add_bos;
     spec->normalizer_count = rules->nfc;
-    load->normalizer = (mosa_normalizer_spec){.kind = MOSA_NORM_FORM, .form = MOSA_NFC, .pattern = MOSA_SLICE(""), .content = MOSA_SLICE("")};
+    load->normalizer = (mosa_normalizer_spec){
+        .kind = MOSA_NORM_FORM, .form = MOSA_NFC, .pattern = MOSA_SLICE(""), .content = MOSA_SLICE("")};
     for (size_t i = 0; i < MOSA_PRE_PATTERNS_MAX && rules->patterns[i]; i++) {
         load->pretokenizers[spec->pretokenizer_count++] =
-            (mosa_pretokenizer_spec){.kind = MOSA_PRE_SPLIT, .pattern = mosa_slice_of(rules->patterns[i]), .regex = true,
+            (mosa_pretokenizer_spec){.kind = MOSA_PRE_SPLIT,
+                                     .pattern = mosa_slice_of(rules->patterns[i]),
+                                     .regex = true,
                                      .behavior = MOSA_SPLIT_ISOLATED};
     }
     load->pretokenizers[spec->pretokenizer_count++] =
@@ -181,14 +185,15 @@ static mosa_status load_gpt2(gguf_load *load) {
 
 static mosa_status read_normalizer(gguf_load *load, bool remove_extra) {
     mosa_normalizer_spec *step = &load->normalizer;
-    *step = (mosa_normalizer_spec){.kind = MOSA_NORM_SENTENCEPIECE, .pattern = MOSA_SLICE(""), .content = MOSA_SLICE(""),
-                                   .escape_spaces = true};
+    *step = (mosa_normalizer_spec){
+        .kind = MOSA_NORM_SENTENCEPIECE, .pattern = MOSA_SLICE(""), .content = MOSA_SLICE(""), .escape_spaces = true};
     const mosa_gguf_kv *map = mosa_gguf_kv_find(load->gguf, "tokenizer.ggml.precompiled_charsmap");
     if (map && map->item_type != MOSA_GGUF_U8 && map->item_type != MOSA_GGUF_I8) {
         return bad(load, "tokenizer.ggml.precompiled_charsmap", "not an array of bytes");
     }
     if (map) step->content = (mosa_slice){map->data, map->bytes};
-    MOSA_TRY(mosa_gguf_get_bool_or(load->gguf, "tokenizer.ggml.add_space_prefix", true, &step->dummy_prefix, load->err));
+    MOSA_TRY(
+        mosa_gguf_get_bool_or(load->gguf, "tokenizer.ggml.add_space_prefix", true, &step->dummy_prefix, load->err));
     load->spec.normalizer_count = 1;
     return mosa_gguf_get_bool_or(load->gguf, "tokenizer.ggml.remove_extra_whitespaces", remove_extra,
                                  &step->remove_extra_spaces, load->err);
@@ -264,12 +269,18 @@ static mosa_status load_bert(gguf_load *load) {
     bool cased = false;
     MOSA_TRY(restore_wordpieces(load, &cased));
     // The file does not say whether the model is cased; its vocabulary does.
-    load->normalizer = (mosa_normalizer_spec){.kind = MOSA_NORM_BERT, .pattern = MOSA_SLICE(""), .content = MOSA_SLICE(""),
-                                              .clean = true, .cjk = true, .lowercase = !cased, .strip_accents = !cased};
+    load->normalizer = (mosa_normalizer_spec){.kind = MOSA_NORM_BERT,
+                                              .pattern = MOSA_SLICE(""),
+                                              .content = MOSA_SLICE(""),
+                                              .clean = true,
+                                              .cjk = true,
+                                              .lowercase = !cased,
+                                              .strip_accents = !cased};
     spec->normalizer_count = 1;
     load->pretokenizers[0] = (mosa_pretokenizer_spec){.kind = MOSA_PRE_BERT, .pattern = MOSA_SLICE("")};
     spec->pretokenizer_count = 1;
-    load->decoders[0] = (mosa_decoder_spec){.kind = MOSA_DEC_WORDPIECE, .pattern = MOSA_SLICE("##"), .content = MOSA_SLICE(""), .cleanup = true};
+    load->decoders[0] = (mosa_decoder_spec){
+        .kind = MOSA_DEC_WORDPIECE, .pattern = MOSA_SLICE("##"), .content = MOSA_SLICE(""), .cleanup = true};
     spec->decoder_count = 1;
     return MOSA_OK;
 }

@@ -21,11 +21,11 @@ struct mosa_tokenizer {
     char *source;
     mosa_tokenizer_model model;
     size_t token_count;
-    mosa_slice *text;  // [token_count] spelling; data NULL in gaps
-    mosa_slice *bytes; // [token_count] what it adds to a text
+    mosa_slice *text;        // [token_count] spelling; data NULL in gaps
+    mosa_slice *bytes;       // [token_count] what it adds to a text
     mosa_slice *first_bytes; // [token_count] with MOSA_FIRST_OWN_BYTES, else NULL
-    uint8_t *type;     // [token_count] mosa_token_type
-    uint8_t *skipped;  // [token_count] not decoded without MOSA_DECODE_SPECIAL
+    uint8_t *type;           // [token_count] mosa_token_type
+    uint8_t *skipped;        // [token_count] not decoded without MOSA_DECODE_SPECIAL
     mosa_string_table by_text;
     mosa_special_ids special;
     mosa_token_id *end_ids, *prefix_ids, *suffix_ids;
@@ -34,15 +34,15 @@ struct mosa_tokenizer {
     uint32_t first_strip;
     bool replace_each_byte; // byte tokens: one U+FFFD for each byte of an ill-formed part, as SentencePiece does
     bool unk_has_surface;   // the unknown token is text of its own, whose space stays at the start
-    bool drop_last_space; // the space of the last word's suffix is not text
+    bool drop_last_space;   // the space of the last word's suffix is not text
 
     mosa_added_tokens added;
     mosa_normalizer normalizers[MOSA_STEPS_MAX];
     size_t normalizer_count;
     mosa_pretokenizer pretokenizers[2 * MOSA_STEPS_MAX];
     size_t pretokenizer_count;
-    bool byte_level; // the model's words are bytes
-    bool spelled;    // words arrive in GPT-2's spelling and must be turned to bytes
+    bool byte_level;    // the model's words are bytes
+    bool spelled;       // words arrive in GPT-2's spelling and must be turned to bytes
     mosa_trie verbatim; // user-defined pieces of a SentencePiece model
     mosa_bpe bpe;
     mosa_unigram unigram;

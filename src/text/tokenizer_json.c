@@ -32,8 +32,10 @@ static mosa_status wrap(mosa_json_tokenizer *load, const mosa_token_id *outer, s
     if (!all) return no_memory(load);
     if (count) memcpy(all + (prefix ? 0 : old_count), outer, count * sizeof *all);
     if (old_count) memcpy(all + (prefix ? count : 0), old, old_count * sizeof *all);
-    if (prefix) spec->prefix_ids = all;
-    else spec->suffix_ids = all;
+    if (prefix)
+        spec->prefix_ids = all;
+    else
+        spec->suffix_ids = all;
     *(prefix ? &spec->prefix_count : &spec->suffix_count) = count + old_count;
     return MOSA_OK;
 }
@@ -120,15 +122,16 @@ static mosa_token_id find_token(const mosa_json_tokenizer *load, mosa_slice text
 static mosa_token_id config_token(const mosa_json_tokenizer *load, const json_t *config, const char *key) {
     const json_t *value = json_object_get(config, key);
     const mosa_slice none = {NULL, 0};
-    mosa_slice text = json_is_object(value) ? mosa_json_text(value, "content", none) : mosa_json_text(config, key, none);
+    mosa_slice text =
+        json_is_object(value) ? mosa_json_text(value, "content", none) : mosa_json_text(config, key, none);
     return find_token(load, text);
 }
 
 // Classes whose code builds the ids around the text from add_bos_token and add_eos_token, whatever tokenizer.json says.
 static bool class_sets_ends(const json_t *config) {
-    static const char *const classes[] = {"LlamaTokenizer", "LlamaTokenizerFast", "CodeLlamaTokenizer",
-                                          "CodeLlamaTokenizerFast", "GemmaTokenizer", "GemmaTokenizerFast",
-                                          "CohereTokenizer", "CohereTokenizerFast"};
+    static const char *const classes[] = {"LlamaTokenizer",         "LlamaTokenizerFast", "CodeLlamaTokenizer",
+                                          "CodeLlamaTokenizerFast", "GemmaTokenizer",     "GemmaTokenizerFast",
+                                          "CohereTokenizer",        "CohereTokenizerFast"};
     const char *class = json_string_value(json_object_get(config, "tokenizer_class"));
     for (size_t i = 0; class && i < MOSA_COUNT(classes); i++) {
         if (strcmp(class, classes[i]) == 0) return true;
@@ -164,7 +167,8 @@ static void note_known(json_t *known, const json_t *token) {
     json_object_set_new(json_object_get(known, "id"), id, json_true());
     const json_t *text = json_object_get(token, "content");
     if (json_is_string(text)) {
-        json_object_setn_new(json_object_get(known, "text"), json_string_value(text), json_string_length(text), json_true());
+        json_object_setn_new(json_object_get(known, "text"), json_string_value(text), json_string_length(text),
+                             json_true());
     }
 }
 
@@ -206,7 +210,8 @@ static mosa_status load_all(mosa_json_tokenizer *load, const json_t *root, const
     MOSA_TRY(mosa_json_read_pretokenizer(load, json_object_get(root, "pre_tokenizer")));
     MOSA_TRY(mosa_json_read_decoder(load, json_object_get(root, "decoder")));
     if (spec->decoder_count == 0) { // without a decoder tokens are joined by spaces
-        load->decoders[spec->decoder_count++] = (mosa_decoder_spec){.kind = MOSA_DEC_WORDPIECE, .pattern = MOSA_SLICE("")};
+        load->decoders[spec->decoder_count++] =
+            (mosa_decoder_spec){.kind = MOSA_DEC_WORDPIECE, .pattern = MOSA_SLICE("")};
     }
     MOSA_TRY(read_processor(load, json_object_get(root, "post_processor")));
     MOSA_TRY(read_config(load, config));
@@ -256,9 +261,9 @@ static json_t *byte_level(const char *pattern) {
     if (!pattern) {
         return json_pack("{s:s, s:b, s:b}", "type", "ByteLevel", "add_prefix_space", 0, "use_regex", 1);
     }
-    return json_pack("{s:s, s:[{s:s, s:{s:s}, s:s, s:b}, {s:s, s:b, s:b}]}", "type", "Sequence", "pretokenizers", "type",
-                     "Split", "pattern", "Regex", pattern, "behavior", "Isolated", "invert", 0, "type", "ByteLevel",
-                     "add_prefix_space", 0, "use_regex", 0);
+    return json_pack("{s:s, s:[{s:s, s:{s:s}, s:s, s:b}, {s:s, s:b, s:b}]}", "type", "Sequence", "pretokenizers",
+                     "type", "Split", "pattern", "Regex", pattern, "behavior", "Isolated", "invert", 0, "type",
+                     "ByteLevel", "add_prefix_space", 0, "use_regex", 0);
 }
 
 mosa_status mosa_tokenizer_from_vocab(const json_t *vocab, mosa_slice merges, const json_t *config, const char *source,
@@ -266,8 +271,9 @@ mosa_status mosa_tokenizer_from_vocab(const json_t *vocab, mosa_slice merges, co
     const char *class = json_string_value(json_object_get(config, "tokenizer_class"));
     bool qwen = class && strncmp(class, "Qwen2Tokenizer", 14) == 0;
     json_t *list = merges_array(merges);
-    json_t *root = json_pack("{s:{s:s, s:O, s:o?}, s:o?, s:{s:s}}", "model", "type", "BPE", "vocab", vocab, "merges", list,
-                             "pre_tokenizer", byte_level(qwen ? mosa_pattern_qwen2 : NULL), "decoder", "type", "ByteLevel");
+    json_t *root =
+        json_pack("{s:{s:s, s:O, s:o?}, s:o?, s:{s:s}}", "model", "type", "BPE", "vocab", vocab, "merges", list,
+                  "pre_tokenizer", byte_level(qwen ? mosa_pattern_qwen2 : NULL), "decoder", "type", "ByteLevel");
     if (!root || !list) {
         json_decref(root);
         return mosa_fail(err, MOSA_ECORRUPT, "%s: merges.txt is not UTF-8, or there is no memory for it", source);

@@ -12,8 +12,8 @@
 mosa_status mosa_tokenizer_from_json(const json_t *tokenizer, const json_t *config, const char *source,
                                      mosa_tokenizer **out, mosa_error *err) MOSA_MUST_USE;
 
-// The older form of byte-level BPE tokenizers: a vocabulary object and the text of merges.txt. The pre-tokenizer follows
-// config's tokenizer_class (GPT-2's pattern unless it is known to be another).
+// The older form of byte-level BPE tokenizers: a vocabulary object and the text of merges.txt. The pre-tokenizer
+// follows config's tokenizer_class (GPT-2's pattern unless it is known to be another).
 mosa_status mosa_tokenizer_from_vocab(const json_t *vocab, mosa_slice merges, const json_t *config, const char *source,
                                       mosa_tokenizer **out, mosa_error *err) MOSA_MUST_USE;
 

@@ -33,7 +33,8 @@ static mosa_status size_table(mosa_json_tokenizer *load, const json_t *vocab, co
     json_array_foreach(added, i, value) {
         json_t *id = json_object_get(value, "id");
         if (!json_is_integer(id) || json_integer_value(id) < 0) {
-            return mosa_fail(load->err, MOSA_ECORRUPT, "%s: added_tokens[%zu].id is not a number from 0 on", load->source, i);
+            return mosa_fail(load->err, MOSA_ECORRUPT, "%s: added_tokens[%zu].id is not a number from 0 on",
+                             load->source, i);
         }
         if (json_integer_value(id) > max) max = json_integer_value(id);
     }
@@ -105,7 +106,8 @@ static mosa_status read_added(mosa_json_tokenizer *load, const json_t *added) {
             if (token.special) slot->type = MOSA_TOKEN_CONTROL;
         } else {
             mosa_token_type type = token.special ? MOSA_TOKEN_CONTROL : MOSA_TOKEN_USER_DEFINED;
-            MOSA_TRY(set_token(load, (size_t)token.id, (mosa_token_spec){.text = token.text, .type = type, .added_only = true}));
+            MOSA_TRY(set_token(load, (size_t)token.id,
+                               (mosa_token_spec){.text = token.text, .type = type, .added_only = true}));
         }
         load->added[load->spec.added_count++] = token;
     }
@@ -117,8 +119,8 @@ static mosa_status find_unk(mosa_json_tokenizer *load, const json_t *vocab, mosa
     if (!text.data) return MOSA_OK;
     const json_t *id = json_object_getn(vocab, text.data, text.len);
     if (!json_is_integer(id)) {
-        return mosa_fail(load->err, MOSA_ECORRUPT, "%s: model.unk_token \"%.*s\" is not in the vocabulary", load->source,
-                         (int)(text.len > 64 ? 64 : text.len), text.data);
+        return mosa_fail(load->err, MOSA_ECORRUPT, "%s: model.unk_token \"%.*s\" is not in the vocabulary",
+                         load->source, (int)(text.len > 64 ? 64 : text.len), text.data);
     }
     load->spec.special.unk = (mosa_token_id)json_integer_value(id);
     return MOSA_OK;
@@ -150,7 +152,8 @@ static mosa_status read_merges(mosa_json_tokenizer *load, const json_t *list) {
     const json_t *value;
     json_array_foreach(list, i, value) {
         if (!read_merge(value, &merges[i])) {
-            return mosa_fail(load->err, MOSA_ECORRUPT, "%s: model.merges[%zu] is not a pair of tokens", load->source, i);
+            return mosa_fail(load->err, MOSA_ECORRUPT, "%s: model.merges[%zu] is not a pair of tokens", load->source,
+                             i);
         }
     }
     load->spec.merges = merges;
@@ -170,7 +173,8 @@ static mosa_status read_bpe(mosa_json_tokenizer *load, const json_t *model) {
     spec->subword_prefix = mosa_json_text(model, "continuing_subword_prefix", MOSA_SLICE(""));
     spec->word_suffix = mosa_json_text(model, "end_of_word_suffix", MOSA_SLICE(""));
     if (json_number_value(json_object_get(model, "dropout")) > 0) {
-        return mosa_fail(load->err, MOSA_EUNSUPPORTED, "%s: model.dropout above 0 makes tokenization random", load->source);
+        return mosa_fail(load->err, MOSA_EUNSUPPORTED, "%s: model.dropout above 0 makes tokenization random",
+                         load->source);
     }
     return read_merges(load, json_object_get(model, "merges"));
 }
@@ -193,7 +197,8 @@ static mosa_status read_wordpiece(mosa_json_tokenizer *load, const json_t *model
     spec->model = MOSA_MODEL_WORDPIECE;
     spec->subword_prefix = mosa_json_text(model, "continuing_subword_prefix", MOSA_SLICE("##"));
     const json_t *max = json_object_get(model, "max_input_chars_per_word");
-    if (max && (!json_is_integer(max) || json_integer_value(max) < 0)) return bad(load, "model.max_input_chars_per_word");
+    if (max && (!json_is_integer(max) || json_integer_value(max) < 0))
+        return bad(load, "model.max_input_chars_per_word");
     spec->word_chars_max = max ? (size_t)json_integer_value(max) : 100;
     return MOSA_OK;
 }
@@ -212,7 +217,8 @@ mosa_status mosa_json_read_model(mosa_json_tokenizer *load, const json_t *model,
     const char *type = model_type(model);
     bool unigram = strcmp(type, "Unigram") == 0, wordpiece = strcmp(type, "WordPiece") == 0;
     if (!unigram && !wordpiece && strcmp(type, "BPE") != 0) {
-        return mosa_fail(load->err, MOSA_EUNSUPPORTED, "%s: model of type \"%.64s\" is not supported", load->source, type);
+        return mosa_fail(load->err, MOSA_EUNSUPPORTED, "%s: model of type \"%.64s\" is not supported", load->source,
+                         type);
     }
     if (unigram ? !json_is_array(vocab) : !json_is_object(vocab)) return bad(load, "model.vocab");
     if (added && !json_is_null(added) && !json_is_array(added)) return bad(load, "added_tokens");

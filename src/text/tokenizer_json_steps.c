@@ -3,12 +3,13 @@
 #include "text/tokenizer_json_internal.h"
 
 static mosa_status unsupported(mosa_json_tokenizer *load, const char *part, const char *type) {
-    return mosa_fail(load->err, MOSA_EUNSUPPORTED, "%s: %s of type \"%.64s\" is not supported", load->source, part, type);
+    return mosa_fail(load->err, MOSA_EUNSUPPORTED, "%s: %s of type \"%.64s\" is not supported", load->source, part,
+                     type);
 }
 
 static mosa_status bad_field(mosa_json_tokenizer *load, const char *part, const char *type, const char *field) {
-    return mosa_fail(load->err, MOSA_ECORRUPT, "%s: %s %.64s: field \"%s\" is missing or wrong", load->source, part, type,
-                     field);
+    return mosa_fail(load->err, MOSA_ECORRUPT, "%s: %s %.64s: field \"%s\" is missing or wrong", load->source, part,
+                     type, field);
 }
 
 static mosa_status too_many(mosa_json_tokenizer *load, const char *part) {
@@ -21,7 +22,9 @@ static const char *type_of(const json_t *value) {
     return type ? type : "";
 }
 
-static bool is(const char *type, const char *name) { return strcmp(type, name) == 0; }
+static bool is(const char *type, const char *name) {
+    return strcmp(type, name) == 0;
+}
 
 typedef mosa_status (*read_fn)(mosa_json_tokenizer *load, const json_t *value);
 
@@ -78,10 +81,14 @@ static mosa_status fill_normalizer(mosa_json_tokenizer *load, const json_t *valu
         const char *type;
         mosa_normalizer_kind kind;
         mosa_unicode_form form;
-    } plain[] = {{"NFC", MOSA_NORM_FORM, MOSA_NFC},   {"NFD", MOSA_NORM_FORM, MOSA_NFD},
-                 {"NFKC", MOSA_NORM_FORM, MOSA_NFKC}, {"NFKD", MOSA_NORM_FORM, MOSA_NFKD},
-                 {"Lowercase", MOSA_NORM_LOWERCASE, MOSA_NFC}, {"StripAccents", MOSA_NORM_STRIP_ACCENTS, MOSA_NFC},
-                 {"Nmt", MOSA_NORM_NMT, MOSA_NFC},    {"ByteLevel", MOSA_NORM_BYTE_LEVEL, MOSA_NFC}};
+    } plain[] = {{"NFC", MOSA_NORM_FORM, MOSA_NFC},
+                 {"NFD", MOSA_NORM_FORM, MOSA_NFD},
+                 {"NFKC", MOSA_NORM_FORM, MOSA_NFKC},
+                 {"NFKD", MOSA_NORM_FORM, MOSA_NFKD},
+                 {"Lowercase", MOSA_NORM_LOWERCASE, MOSA_NFC},
+                 {"StripAccents", MOSA_NORM_STRIP_ACCENTS, MOSA_NFC},
+                 {"Nmt", MOSA_NORM_NMT, MOSA_NFC},
+                 {"ByteLevel", MOSA_NORM_BYTE_LEVEL, MOSA_NFC}};
     const char *type = type_of(value);
     for (size_t i = 0; i < MOSA_COUNT(plain); i++) {
         if (!is(type, plain[i].type)) continue;
@@ -140,10 +147,14 @@ static bool read_behavior(const json_t *value, mosa_split_behavior *behavior) {
 static bool read_scheme(const json_t *value, mosa_prepend_scheme *scheme) {
     const char *name = json_string_value(json_object_get(value, "prepend_scheme"));
     if (!name) name = mosa_json_bool(value, "add_prefix_space", true) ? "always" : "never";
-    if (is(name, "always")) *scheme = MOSA_PREPEND_ALWAYS;
-    else if (is(name, "first")) *scheme = MOSA_PREPEND_FIRST;
-    else if (is(name, "never")) *scheme = MOSA_PREPEND_NEVER;
-    else return false;
+    if (is(name, "always"))
+        *scheme = MOSA_PREPEND_ALWAYS;
+    else if (is(name, "first"))
+        *scheme = MOSA_PREPEND_FIRST;
+    else if (is(name, "never"))
+        *scheme = MOSA_PREPEND_NEVER;
+    else
+        return false;
     return true;
 }
 

@@ -66,7 +66,8 @@ static mosa_status load_folder(const char *folder, mosa_tokenizer **out, mosa_er
     if (mosa_file_exists(json)) return load_json(json, folder, out, err);
     if (mosa_file_exists(vocab) && mosa_file_exists(merges)) return load_vocab(vocab, merges, folder, out, err);
     if (mosa_file_exists(model)) return load_file(model, mosa_tokenizer_from_sentencepiece, out, err);
-    return mosa_fail(err, MOSA_ENOTFOUND, "%s: no tokenizer.json, no vocab.json with merges.txt, no tokenizer.model", folder);
+    return mosa_fail(err, MOSA_ENOTFOUND, "%s: no tokenizer.json, no vocab.json with merges.txt, no tokenizer.model",
+                     folder);
 }
 
 // tokenizer_config.json is looked for beside the file.

@@ -45,16 +45,20 @@ static bool read_field(mosa_slice *in, field *out) {
     if (!read_varint(in, &key) || key >> 3 > UINT32_MAX) return false;
     *out = (field){.number = (uint32_t)(key >> 3), .wire = (int)(key & 7)};
     switch (out->wire) {
-    case WIRE_VARINT: return read_varint(in, &out->value);
-    case WIRE_FIXED64: return read_fixed(in, 8, &out->value);
-    case WIRE_FIXED32: return read_fixed(in, 4, &out->value);
+    case WIRE_VARINT:
+        return read_varint(in, &out->value);
+    case WIRE_FIXED64:
+        return read_fixed(in, 8, &out->value);
+    case WIRE_FIXED32:
+        return read_fixed(in, 4, &out->value);
     case WIRE_BYTES:
         if (!read_varint(in, &len) || len > in->len) return false;
         out->bytes = (mosa_slice){in->data, (size_t)len};
         in->data += len;
         in->len -= (size_t)len;
         return true;
-    default: return false;
+    default:
+        return false;
     }
 }
 
@@ -104,17 +108,32 @@ static mosa_status read_trainer(sp_load *load, mosa_slice in) {
         if (!read_field(&in, &f)) return bad(load, "trainer_spec is cut off");
         mosa_token_id id = f.value < MOSA_VOCAB_MAX ? (mosa_token_id)f.value : MOSA_TOKEN_NONE; // -1 = none
         switch (f.number) {
-        case 3: load->model_type = f.value; break;
-        case 24: load->normalizer.space_suffix = f.value != 0; break;
-        case 35: load->spec.byte_fallback = f.value != 0; break;
-        case 40: special->unk = id; break;
-        case 41: special->bos = id; break;
-        case 42: special->eos = id; break;
-        case 43: special->pad = id; break;
+        case 3:
+            load->model_type = f.value;
+            break;
+        case 24:
+            load->normalizer.space_suffix = f.value != 0;
+            break;
+        case 35:
+            load->spec.byte_fallback = f.value != 0;
+            break;
+        case 40:
+            special->unk = id;
+            break;
+        case 41:
+            special->bos = id;
+            break;
+        case 42:
+            special->eos = id;
+            break;
+        case 43:
+            special->pad = id;
+            break;
         case 44:
             if (f.wire == WIRE_BYTES) load->spec.unk_surface = f.bytes;
             break;
-        default: break;
+        default:
+            break;
         }
     }
     return MOSA_OK;
@@ -173,7 +192,9 @@ static void set_steps(sp_load *load) {
         {.kind = MOSA_DEC_REPLACE, .pattern = MOSA_SLICE("\xE2\x96\x81"), .content = MOSA_SLICE(" ")},
         {.kind = MOSA_DEC_BYTE_FALLBACK, .pattern = MOSA_SLICE(""), .content = MOSA_SLICE("")},
         {.kind = MOSA_DEC_FUSE, .pattern = MOSA_SLICE(""), .content = MOSA_SLICE("")},
-        {.kind = MOSA_DEC_STRIP, .pattern = MOSA_SLICE(" "), .content = MOSA_SLICE(""),
+        {.kind = MOSA_DEC_STRIP,
+         .pattern = MOSA_SLICE(" "),
+         .content = MOSA_SLICE(""),
          .start = load->normalizer.remove_extra_spaces ? SIZE_MAX : 1},
     };
     memcpy(load->decoders, steps, sizeof steps);
@@ -184,7 +205,8 @@ static void set_added(sp_load *load) {
     mosa_tokenizer_spec *spec = &load->spec;
     for (size_t i = 0; i < spec->token_count; i++) {
         mosa_token_spec *token = &load->tokens[i];
-        if (token->type == MOSA_TOKEN_UNKNOWN && spec->special.unk == MOSA_TOKEN_NONE) spec->special.unk = (mosa_token_id)i;
+        if (token->type == MOSA_TOKEN_UNKNOWN && spec->special.unk == MOSA_TOKEN_NONE)
+            spec->special.unk = (mosa_token_id)i;
         if ((token->type != MOSA_TOKEN_CONTROL && token->type != MOSA_TOKEN_UNKNOWN) || token->text.len == 0) continue;
         load->added[spec->added_count++] =
             (mosa_added_token_spec){.text = token->text, .id = (mosa_token_id)i, .special = true};
@@ -217,13 +239,18 @@ static mosa_status load_all(sp_load *load, mosa_slice data, mosa_tokenizer **out
     spec->special.bos = 1;
     spec->special.eos = 2;
     load->model_type = 1;
-    load->normalizer = (mosa_normalizer_spec){.kind = MOSA_NORM_SENTENCEPIECE, .pattern = MOSA_SLICE(""), .content = MOSA_SLICE(""),
-                                              .dummy_prefix = true, .remove_extra_spaces = true, .escape_spaces = true};
+    load->normalizer = (mosa_normalizer_spec){.kind = MOSA_NORM_SENTENCEPIECE,
+                                              .pattern = MOSA_SLICE(""),
+                                              .content = MOSA_SLICE(""),
+                                              .dummy_prefix = true,
+                                              .remove_extra_spaces = true,
+                                              .escape_spaces = true};
     MOSA_TRY(count_pieces(load, data));
     MOSA_TRY(read_model(load, data));
     if (load->model_type != 1 && load->model_type != 2) {
-        return mosa_fail(load->err, MOSA_EUNSUPPORTED, "%s: SentencePiece model of type %llu; 1 (unigram) and 2 (BPE) are supported",
-                         load->source, (unsigned long long)load->model_type);
+        return mosa_fail(load->err, MOSA_EUNSUPPORTED,
+                         "%s: SentencePiece model of type %llu; 1 (unigram) and 2 (BPE) are supported", load->source,
+                         (unsigned long long)load->model_type);
     }
     spec->model = load->model_type == 1 ? MOSA_MODEL_UNIGRAM : MOSA_MODEL_BPE;
     spec->merge_source = MOSA_MERGES_BY_SCORE;

@@ -11,21 +11,21 @@
 #include "text/unicode.h"
 
 enum {
-    MOSA_VOCAB_MAX = 4 << 20,      // tokens, gaps included
+    MOSA_VOCAB_MAX = 4 << 20,       // tokens, gaps included
     MOSA_TOKEN_BYTES_MAX = 1 << 16, // bytes of one token
     MOSA_MERGES_MAX = 16 << 20,
     MOSA_ADDED_TOKENS_MAX = 1 << 18,
-    MOSA_ADDED_BYTES_MAX = 4096, // bytes of one added token: a walk over the text may try them at every byte
-    MOSA_STEPS_MAX = 24,          // of one kind
+    MOSA_TRIE_BYTES_MAX = 1024, // bytes of an added token or a unigram or WordPiece token: tried at every character
+    MOSA_STEPS_MAX = 24,        // of one kind
 };
 
 typedef enum mosa_tokenizer_model { MOSA_MODEL_BPE, MOSA_MODEL_UNIGRAM, MOSA_MODEL_WORDPIECE } mosa_tokenizer_model;
 
 typedef struct mosa_token_spec {
-    mosa_slice text;       // data NULL = a gap in the ids
-    double score;          // unigram log-probability, or BPE priority with MOSA_MERGES_BY_SCORE
+    mosa_slice text; // data NULL = a gap in the ids
+    double score;    // unigram log-probability, or BPE priority with MOSA_MERGES_BY_SCORE
     mosa_token_type type;
-    bool added_only;       // not in the model's own vocabulary: matched as an added token or not at all
+    bool added_only; // not in the model's own vocabulary: matched as an added token or not at all
 } mosa_token_spec;
 
 typedef struct mosa_merge_spec {
@@ -42,19 +42,19 @@ typedef enum mosa_merge_source {
 typedef struct mosa_added_token_spec {
     mosa_slice text;
     mosa_token_id id;
-    bool special;     // type control
-    bool normalized;  // matched after normalisation, else on the text as given
+    bool special;    // type control
+    bool normalized; // matched after normalisation, else on the text as given
     bool lstrip, rstrip, single_word;
 } mosa_added_token_spec;
 
 typedef enum mosa_normalizer_kind {
-    MOSA_NORM_FORM,         // form
+    MOSA_NORM_FORM, // form
     MOSA_NORM_LOWERCASE,
-    MOSA_NORM_STRIP,        // left, right
+    MOSA_NORM_STRIP, // left, right
     MOSA_NORM_STRIP_ACCENTS,
-    MOSA_NORM_REPLACE,      // pattern (string or regex) by content
-    MOSA_NORM_PREPEND,      // content, unless the text is empty
-    MOSA_NORM_BERT,         // clean, cjk, strip_accents, lowercase
+    MOSA_NORM_REPLACE, // pattern (string or regex) by content
+    MOSA_NORM_PREPEND, // content, unless the text is empty
+    MOSA_NORM_BERT,    // clean, cjk, strip_accents, lowercase
     MOSA_NORM_NMT,
     MOSA_NORM_CHARSMAP,     // SentencePiece's compiled map, applied as Hugging Face does (by grapheme)
     MOSA_NORM_BYTE_LEVEL,   // bytes to GPT-2's visible characters
@@ -81,15 +81,15 @@ typedef enum mosa_split_behavior {
 } mosa_split_behavior;
 
 typedef enum mosa_pretokenizer_kind {
-    MOSA_PRE_SPLIT,       // pattern (string or regex), behavior, invert
-    MOSA_PRE_BYTE_LEVEL,  // prefix_space; use_regex: split by GPT-2's pattern
-    MOSA_PRE_METASPACE,   // replacement, scheme, split
+    MOSA_PRE_SPLIT,      // pattern (string or regex), behavior, invert
+    MOSA_PRE_BYTE_LEVEL, // prefix_space; use_regex: split by GPT-2's pattern
+    MOSA_PRE_METASPACE,  // replacement, scheme, split
     MOSA_PRE_BERT,
-    MOSA_PRE_WHITESPACE,  // \w+|[^\w\s]+
+    MOSA_PRE_WHITESPACE, // \w+|[^\w\s]+
     MOSA_PRE_WHITESPACE_SPLIT,
-    MOSA_PRE_PUNCTUATION, // behavior
-    MOSA_PRE_DIGITS,      // individual
-    MOSA_PRE_DELIMITER,   // pattern: one character, removed
+    MOSA_PRE_PUNCTUATION,  // behavior
+    MOSA_PRE_DIGITS,       // individual
+    MOSA_PRE_DELIMITER,    // pattern: one character, removed
     MOSA_PRE_FIXED_LENGTH, // length
     MOSA_PRE_SPELL_BYTES   // not for loaders: stands behind a ByteLevel that other steps follow
 } mosa_pretokenizer_kind;
@@ -138,12 +138,12 @@ typedef struct mosa_tokenizer_spec {
     mosa_merge_source merge_source;
     const mosa_merge_spec *merges;
     size_t merge_count;
-    bool ignore_merges; // a word that is a token is that token
+    bool ignore_merges;                     // a word that is a token is that token
     mosa_slice subword_prefix, word_suffix; // "##", "</w>" or empty
     // BPE and unigram
     bool byte_fallback, fuse_unk;
     mosa_slice unk_surface; // what the unknown token decodes to; data NULL = it is left out like a control token
-    bool sentencepiece; // unigram scores and user-defined tokens as sentencepiece computes them
+    bool sentencepiece;     // unigram scores and user-defined tokens as sentencepiece computes them
     // WordPiece (subword_prefix too)
     size_t word_chars_max;
 

@@ -23,8 +23,13 @@ static const encoding encodings[] = {
     {"gpt2", mosa_pattern_gpt2, 50257, {{"<|endoftext|>", 50256}}},
     {"r50k", mosa_pattern_gpt2, 50257, {{"<|endoftext|>", 50256}}},
     {"p50k", mosa_pattern_gpt2, 50281, {{"<|endoftext|>", 50256}}},
-    {"cl100k", mosa_pattern_cl100k, 100277,
-     {{"<|endoftext|>", 100257}, {"<|fim_prefix|>", 100258}, {"<|fim_middle|>", 100259}, {"<|fim_suffix|>", 100260},
+    {"cl100k",
+     mosa_pattern_cl100k,
+     100277,
+     {{"<|endoftext|>", 100257},
+      {"<|fim_prefix|>", 100258},
+      {"<|fim_middle|>", 100259},
+      {"<|fim_suffix|>", 100260},
       {"<|endofprompt|>", 100276}}},
     {"o200k", mosa_pattern_o200k, 200019, {{"<|endoftext|>", 199999}, {"<|endofprompt|>", 200018}}},
 };
@@ -98,8 +103,8 @@ static mosa_status read_lines(loader *load, mosa_slice data) {
 static mosa_status load_all(loader *load, mosa_slice data, mosa_tokenizer **out) {
     const encoding *known = find_encoding(load->source);
     if (!known) {
-        return mosa_fail(load->err, MOSA_EUNSUPPORTED, "%s: no encoding of this name is known (gpt2, r50k, p50k, cl100k, o200k)",
-                         load->source);
+        return mosa_fail(load->err, MOSA_EUNSUPPORTED,
+                         "%s: no encoding of this name is known (gpt2, r50k, p50k, cl100k, o200k)", load->source);
     }
     mosa_tokenizer_spec *spec = &load->spec;
     mosa_tokenizer_spec_init(spec, load->source);
@@ -115,10 +120,13 @@ static mosa_status load_all(loader *load, mosa_slice data, mosa_tokenizer **out)
         load->tokens[id] = (mosa_token_spec){.text = text, .type = MOSA_TOKEN_CONTROL, .added_only = true};
         added[spec->added_count++] = (mosa_added_token_spec){.text = text, .id = id, .special = true};
     }
-    const mosa_pretokenizer_spec steps[] = {
-        {.kind = MOSA_PRE_SPLIT, .pattern = mosa_slice_of(known->pattern), .regex = true, .behavior = MOSA_SPLIT_ISOLATED},
-        {.kind = MOSA_PRE_BYTE_LEVEL, .pattern = MOSA_SLICE("")}};
-    const mosa_decoder_spec decoder = {.kind = MOSA_DEC_BYTE_LEVEL, .pattern = MOSA_SLICE(""), .content = MOSA_SLICE("")};
+    const mosa_pretokenizer_spec steps[] = {{.kind = MOSA_PRE_SPLIT,
+                                             .pattern = mosa_slice_of(known->pattern),
+                                             .regex = true,
+                                             .behavior = MOSA_SPLIT_ISOLATED},
+                                            {.kind = MOSA_PRE_BYTE_LEVEL, .pattern = MOSA_SLICE("")}};
+    const mosa_decoder_spec decoder = {
+        .kind = MOSA_DEC_BYTE_LEVEL, .pattern = MOSA_SLICE(""), .content = MOSA_SLICE("")};
     spec->tokens = load->tokens;
     spec->added = added;
     spec->special.eos = known->special[0].id;

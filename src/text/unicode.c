@@ -10,7 +10,9 @@ bool mosa_unicode_is_word(uint32_t c) {
     return (mosa_unicode_prop(c) & 128) != 0 || c == 0x200C || c == 0x200D;
 }
 
-uint32_t mosa_unicode_lower(uint32_t c) { return (uint32_t)utf8proc_tolower((utf8proc_int32_t)c); }
+uint32_t mosa_unicode_lower(uint32_t c) {
+    return (uint32_t)utf8proc_tolower((utf8proc_int32_t)c);
+}
 
 unsigned mosa_utf8_encode(uint32_t c, char out[MOSA_UTF8_MAX]) {
     return (unsigned)utf8proc_encode_char((utf8proc_int32_t)c, (utf8proc_uint8_t *)out);
@@ -113,8 +115,10 @@ static bool append_sorted(mosa_slice run, mosa_buf *out) {
     unsigned len;
     for (size_t at = 0; at < run.len; at += len) {
         const char *marks = hidden_marks(mosa_utf8_decode(run.data + at, &len));
-        if (marks) mosa_buf_append_str(&expanded, marks);
-        else mosa_buf_append(&expanded, run.data + at, len);
+        if (marks)
+            mosa_buf_append_str(&expanded, marks);
+        else
+            mosa_buf_append(&expanded, run.data + at, len);
     }
     for (size_t at = 0; at < expanded.len; at += len) {
         unsigned class = combining_class(mosa_utf8_decode(expanded.data + at, &len));

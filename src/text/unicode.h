@@ -14,17 +14,43 @@
 
 // Order fixed by gen_unicode_data.py.
 typedef enum mosa_unicode_category {
-    MOSA_UC_CN, MOSA_UC_LU, MOSA_UC_LL, MOSA_UC_LT, MOSA_UC_LM, MOSA_UC_LO, MOSA_UC_MN, MOSA_UC_MC, MOSA_UC_ME,
-    MOSA_UC_ND, MOSA_UC_NL, MOSA_UC_NO, MOSA_UC_PC, MOSA_UC_PD, MOSA_UC_PS, MOSA_UC_PE, MOSA_UC_PI, MOSA_UC_PF,
-    MOSA_UC_PO, MOSA_UC_SM, MOSA_UC_SC, MOSA_UC_SK, MOSA_UC_SO, MOSA_UC_ZS, MOSA_UC_ZL, MOSA_UC_ZP, MOSA_UC_CC,
-    MOSA_UC_CF, MOSA_UC_CS, MOSA_UC_CO
+    MOSA_UC_CN,
+    MOSA_UC_LU,
+    MOSA_UC_LL,
+    MOSA_UC_LT,
+    MOSA_UC_LM,
+    MOSA_UC_LO,
+    MOSA_UC_MN,
+    MOSA_UC_MC,
+    MOSA_UC_ME,
+    MOSA_UC_ND,
+    MOSA_UC_NL,
+    MOSA_UC_NO,
+    MOSA_UC_PC,
+    MOSA_UC_PD,
+    MOSA_UC_PS,
+    MOSA_UC_PE,
+    MOSA_UC_PI,
+    MOSA_UC_PF,
+    MOSA_UC_PO,
+    MOSA_UC_SM,
+    MOSA_UC_SC,
+    MOSA_UC_SK,
+    MOSA_UC_SO,
+    MOSA_UC_ZS,
+    MOSA_UC_ZL,
+    MOSA_UC_ZP,
+    MOSA_UC_CC,
+    MOSA_UC_CF,
+    MOSA_UC_CS,
+    MOSA_UC_CO
 } mosa_unicode_category;
 
 // Sets of categories as bit masks: (mosa_unicode_mask(c) & MOSA_UM_L) != 0.
 #define MOSA_UM(category) (1u << (category))
 enum {
-    MOSA_UM_L = MOSA_UM(MOSA_UC_LU) | MOSA_UM(MOSA_UC_LL) | MOSA_UM(MOSA_UC_LT) | MOSA_UM(MOSA_UC_LM) |
-                MOSA_UM(MOSA_UC_LO),
+    MOSA_UM_L =
+        MOSA_UM(MOSA_UC_LU) | MOSA_UM(MOSA_UC_LL) | MOSA_UM(MOSA_UC_LT) | MOSA_UM(MOSA_UC_LM) | MOSA_UM(MOSA_UC_LO),
     MOSA_UM_M = MOSA_UM(MOSA_UC_MN) | MOSA_UM(MOSA_UC_MC) | MOSA_UM(MOSA_UC_ME),
     MOSA_UM_N = MOSA_UM(MOSA_UC_ND) | MOSA_UM(MOSA_UC_NL) | MOSA_UM(MOSA_UC_NO),
     MOSA_UM_P = MOSA_UM(MOSA_UC_PC) | MOSA_UM(MOSA_UC_PD) | MOSA_UM(MOSA_UC_PS) | MOSA_UM(MOSA_UC_PE) |
@@ -43,9 +69,15 @@ static inline uint8_t mosa_unicode_prop(uint32_t c) {
 static inline mosa_unicode_category mosa_unicode_gc(uint32_t c) {
     return (mosa_unicode_category)(mosa_unicode_prop(c) & 31);
 }
-static inline uint32_t mosa_unicode_mask(uint32_t c) { return 1u << mosa_unicode_gc(c); }
-static inline bool mosa_unicode_present_in_8(uint32_t c) { return (mosa_unicode_prop(c) & 32) != 0; }
-static inline bool mosa_unicode_present_in_9(uint32_t c) { return (mosa_unicode_prop(c) & 64) != 0; }
+static inline uint32_t mosa_unicode_mask(uint32_t c) {
+    return 1u << mosa_unicode_gc(c);
+}
+static inline bool mosa_unicode_present_in_8(uint32_t c) {
+    return (mosa_unicode_prop(c) & 32) != 0;
+}
+static inline bool mosa_unicode_present_in_9(uint32_t c) {
+    return (mosa_unicode_prop(c) & 64) != 0;
+}
 
 // Property White_Space: 9-13, U+0085 and the Z categories.
 static inline bool mosa_unicode_is_space(uint32_t c) {
@@ -84,9 +116,9 @@ static inline unsigned mosa_utf8_len(unsigned char lead) {
 }
 unsigned mosa_utf8_encode(uint32_t c, char out[MOSA_UTF8_MAX]); // returns the length
 
-// What stands at the start of arbitrary bytes: a whole character, an ill-formed part of `len` bytes (the maximal subpart,
-// one U+FFFD by the Unicode standard's recommendation and Python's errors="replace"), or the start of a character whose
-// rest is not there yet.
+// What stands at the start of arbitrary bytes: a whole character, an ill-formed part of `len` bytes (the maximal
+// subpart, one U+FFFD by the Unicode standard's recommendation and Python's errors="replace"), or the start of a
+// character whose rest is not there yet.
 typedef enum mosa_utf8_kind { MOSA_UTF8_CHAR, MOSA_UTF8_BAD, MOSA_UTF8_PARTIAL } mosa_utf8_kind;
 mosa_utf8_kind mosa_utf8_scan(const char *data, size_t len, unsigned *used); // len > 0
 

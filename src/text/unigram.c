@@ -7,7 +7,8 @@
 #include "text/unicode.h"
 
 static const double UNK_PENALTY = 10.0;
-static const double REBASE_BELOW = -100000.0; // sentencepiece's threshold: rounding decides ties, so it must be the same
+static const double REBASE_BELOW =
+    -100000.0; // sentencepiece's threshold: rounding decides ties, so it must be the same
 static const uint32_t NO_CELL = UINT32_MAX;
 
 typedef struct cell {
@@ -34,8 +35,8 @@ mosa_status mosa_unigram_build(mosa_unigram *unigram, mosa_arena *arena, const m
         const mosa_token_spec *token = &spec->tokens[i];
         unigram->scores[i] = token->score;
         unigram->user_defined[i] = spec->sentencepiece && token->type == MOSA_TOKEN_USER_DEFINED;
-        bool counts = token->text.data && !token->added_only &&
-                      (!spec->sentencepiece || token->type == MOSA_TOKEN_NORMAL);
+        bool counts =
+            token->text.data && !token->added_only && (!spec->sentencepiece || token->type == MOSA_TOKEN_NORMAL);
         if (counts && token->score < low) low = token->score;
         if (counts && token->score > high) high = token->score;
         if (text[i].len > unigram->token_bytes_max) unigram->token_bytes_max = text[i].len;
@@ -49,7 +50,9 @@ mosa_status mosa_unigram_build(mosa_unigram *unigram, mosa_arena *arena, const m
     return MOSA_OK;
 }
 
-void mosa_unigram_finish(mosa_unigram *unigram) { mosa_trie_finish(&unigram->trie); }
+void mosa_unigram_finish(mosa_unigram *unigram) {
+    mosa_trie_finish(&unigram->trie);
+}
 
 static void relax(const mosa_unigram *unigram, cell *target, double score, uint32_t start, int32_t id) {
     if (unigram->single) score = (double)(float)score;

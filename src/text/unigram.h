@@ -7,15 +7,15 @@
 #include "text/trie.h"
 
 typedef struct mosa_unigram {
-    mosa_trie trie;          // token text -> id
-    double *scores;          // by id
-    uint8_t *user_defined;   // by id; sentencepiece only
+    mosa_trie trie;        // token text -> id
+    double *scores;        // by id
+    uint8_t *user_defined; // by id; sentencepiece only
     double unk_score, score_max;
-    size_t token_bytes_max;  // of the longest token, at least one character
+    size_t token_bytes_max; // of the longest token, at least one character
     int32_t unk;
-    int32_t bytes[256];      // byte_fallback: tokens of bytes, -1 = none
+    int32_t bytes[256]; // byte_fallback: tokens of bytes, -1 = none
     bool byte_fallback, fuse_unk;
-    bool single;             // path scores are rounded to float at every step, as in sentencepiece
+    bool single; // path scores are rounded to float at every step, as in sentencepiece
 } mosa_unigram;
 
 // `text` by id; data NULL = the model cannot make it. `by_spelling` finds byte tokens.

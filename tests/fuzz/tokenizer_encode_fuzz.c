@@ -21,14 +21,18 @@ static mosa_tokenizer *make(const char *pattern) {
         tokens[i] = (mosa_token_spec){.text = mosa_buf_slice(&spelling[i]), .type = MOSA_TOKEN_NORMAL};
     }
     tokens[CONTROL] = (mosa_token_spec){.text = MOSA_SLICE("<|x|>"), .type = MOSA_TOKEN_CONTROL, .added_only = true};
-    for (int i = 0; i < 4; i++) tokens[257 + i] = (mosa_token_spec){.text = mosa_slice_of(joined[i]), .type = MOSA_TOKEN_NORMAL};
-    const mosa_merge_spec merges[] = {{MOSA_SLICE("t"), MOSA_SLICE("h")}, {MOSA_SLICE("th"), MOSA_SLICE("e")},
-                                      {MOSA_SLICE("a"), MOSA_SLICE("a")}, {MOSA_SLICE("aa"), MOSA_SLICE("aa")}};
+    for (int i = 0; i < 4; i++)
+        tokens[257 + i] = (mosa_token_spec){.text = mosa_slice_of(joined[i]), .type = MOSA_TOKEN_NORMAL};
+    const mosa_merge_spec merges[] = {{MOSA_SLICE("t"), MOSA_SLICE("h")},
+                                      {MOSA_SLICE("th"), MOSA_SLICE("e")},
+                                      {MOSA_SLICE("a"), MOSA_SLICE("a")},
+                                      {MOSA_SLICE("aa"), MOSA_SLICE("aa")}};
     const mosa_added_token_spec added = {.text = MOSA_SLICE("<|x|>"), .id = CONTROL, .special = true, .lstrip = true};
     const mosa_pretokenizer_spec steps[] = {
         {.kind = MOSA_PRE_SPLIT, .pattern = mosa_slice_of(pattern), .regex = true, .behavior = MOSA_SPLIT_ISOLATED},
         {.kind = MOSA_PRE_BYTE_LEVEL, .pattern = MOSA_SLICE("")}};
-    const mosa_decoder_spec decoder = {.kind = MOSA_DEC_BYTE_LEVEL, .pattern = MOSA_SLICE(""), .content = MOSA_SLICE("")};
+    const mosa_decoder_spec decoder = {
+        .kind = MOSA_DEC_BYTE_LEVEL, .pattern = MOSA_SLICE(""), .content = MOSA_SLICE("")};
     mosa_tokenizer_spec spec;
     mosa_tokenizer_spec_init(&spec, "fuzz");
     spec.tokens = tokens;

@@ -11,9 +11,13 @@
 #include "text/tokenizer.h"
 #include "text/unicode.h"
 
-static bool read_exact(void *data, size_t len) { return fread(data, 1, len, stdin) == len; }
+static bool read_exact(void *data, size_t len) {
+    return fread(data, 1, len, stdin) == len;
+}
 
-static void write_u32(uint32_t value) { fwrite(&value, sizeof value, 1, stdout); }
+static void write_u32(uint32_t value) {
+    fwrite(&value, sizeof value, 1, stdout);
+}
 
 static mosa_scan_fn find_scan(const char *name) {
     size_t count;
@@ -73,7 +77,7 @@ static int run_encode(const mosa_tokenizer *tokenizer, mosa_scan_fn scan, unsign
         char *text = malloc(len + 1);
         if (!text || !read_exact(text, len)) return 1;
         struct timespec a, b;
-        clock_gettime(CLOCK_MONOTONIC, &a);
+        clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &a);
         mosa_token_list_clear(&ids);
         mosa_slice slice = {text, len};
         if (scan) {
@@ -82,7 +86,7 @@ static int run_encode(const mosa_tokenizer *tokenizer, mosa_scan_fn scan, unsign
             fprintf(stderr, "%s\n", err.message);
             return 1;
         }
-        clock_gettime(CLOCK_MONOTONIC, &b);
+        clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &b);
         seconds += (double)(b.tv_sec - a.tv_sec) + (double)(b.tv_nsec - a.tv_nsec) * 1e-9;
         bytes += len;
         if (!scan) {
@@ -92,7 +96,8 @@ static int run_encode(const mosa_tokenizer *tokenizer, mosa_scan_fn scan, unsign
         free(text);
     }
     mosa_token_list_finish(&ids);
-    if (getenv("TOKENIZER_TOOL_TIME")) fprintf(stderr, "%zu bytes, %.3f s, %.2f MB/s\n", bytes, seconds, (double)bytes / 1e6 / seconds);
+    if (getenv("TOKENIZER_TOOL_TIME"))
+        fprintf(stderr, "%zu bytes, %.3f s, %.2f MB/s\n", bytes, seconds, (double)bytes / 1e6 / seconds);
     return 0;
 }
 
@@ -108,12 +113,12 @@ int main(int argc, char **argv) {
     mosa_error err;
     mosa_tokenizer *tokenizer = NULL;
     struct timespec a, b;
-    clock_gettime(CLOCK_MONOTONIC, &a);
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &a);
     if (mosa_tokenizer_load(argv[2], &tokenizer, &err) != MOSA_OK) {
         fprintf(stderr, "%s\n", err.message);
         return 1;
     }
-    clock_gettime(CLOCK_MONOTONIC, &b);
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &b);
     if (getenv("TOKENIZER_TOOL_TIME")) {
         fprintf(stderr, "load %.3f s\n", (double)(b.tv_sec - a.tv_sec) + (double)(b.tv_nsec - a.tv_nsec) * 1e-9);
     }

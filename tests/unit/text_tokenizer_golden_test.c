@@ -35,7 +35,8 @@ static void check_ids(const char *name, mosa_slice text, const mosa_token_list *
 }
 
 // Pushes token by token: every piece is whole UTF-8, and together they are the decoded text.
-static void check_decoded(const char *name, const mosa_tokenizer *tokenizer, const mosa_token_list *ids, mosa_slice wanted) {
+static void check_decoded(const char *name, const mosa_tokenizer *tokenizer, const mosa_token_list *ids,
+                          mosa_slice wanted) {
     mosa_detokenizer detokenizer;
     mosa_detokenizer_init(&detokenizer, tokenizer, 0);
     mosa_buf all, piece;
@@ -43,8 +44,10 @@ static void check_decoded(const char *name, const mosa_tokenizer *tokenizer, con
     mosa_buf_init(&piece, 0);
     for (size_t i = 0; i <= ids->len; i++) {
         mosa_buf_clear(&piece);
-        if (i < ids->len) mosa_detokenizer_push(&detokenizer, ids->ids[i], &piece);
-        else mosa_detokenizer_flush(&detokenizer, &piece);
+        if (i < ids->len)
+            mosa_detokenizer_push(&detokenizer, ids->ids[i], &piece);
+        else
+            mosa_detokenizer_flush(&detokenizer, &piece);
         assert_int_equal(mosa_utf8_valid_prefix(mosa_buf_str(&piece), piece.len), piece.len);
         mosa_buf_append_slice(&all, mosa_buf_slice(&piece));
     }
@@ -78,7 +81,8 @@ static void every_component_agrees_with_hugging_face(void **state) {
             check_decoded(name, tokenizer, &ids, text_of(json_array_get(row, 2)));
         }
         mosa_token_list_clear(&ids);
-        assert_int_equal(mosa_tokenizer_encode(tokenizer, MOSA_SLICE(""), MOSA_ENCODE_ADD_SPECIAL, &ids, &err), MOSA_OK);
+        assert_int_equal(mosa_tokenizer_encode(tokenizer, MOSA_SLICE(""), MOSA_ENCODE_ADD_SPECIAL, &ids, &err),
+                         MOSA_OK);
         check_ids(name, MOSA_SLICE("(around)"), &ids, json_object_get(entry, "around"));
         mosa_token_list_finish(&ids);
         mosa_tokenizer_destroy(tokenizer);
@@ -95,8 +99,10 @@ static void published_vocabularies_agree_with_their_libraries(void **state) {
     json_t *entry, *row;
     json_array_foreach(root, i, entry) {
         const char *name = json_string_value(json_object_get(entry, "path"));
-        if (shared) snprintf(path, sizeof path, "%s/%s", shared, name);
-        else snprintf(path, sizeof path, "%s/../shared/%s", MOSA_SOURCE_ROOT, name);
+        if (shared)
+            snprintf(path, sizeof path, "%s/%s", shared, name);
+        else
+            snprintf(path, sizeof path, "%s/../shared/%s", MOSA_SOURCE_ROOT, name);
         mosa_error err;
         mosa_tokenizer *tokenizer = NULL;
         mosa_status status = mosa_tokenizer_load(path, &tokenizer, &err);

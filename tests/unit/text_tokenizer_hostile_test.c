@@ -34,36 +34,53 @@ static void lying_json_is_refused_with_the_field_named(void **state) {
     (void)state;
     refused("{}", MOSA_ECORRUPT, "model");
     refused("{\"model\":{\"type\":\"BPE\",\"vocab\":{},\"merges\":[]}}", MOSA_ECORRUPT, "vocab");
-    refused("{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"b\":0},\"merges\":[]}}", MOSA_ECORRUPT, "both have id 0");
-    refused("{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"b\":2147483648},\"merges\":[]}}", MOSA_ELIMIT, "2147483648");
-    refused("{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"b\":4000000},\"merges\":[]}}", MOSA_ELIMIT, "out of proportion");
+    refused("{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"b\":0},\"merges\":[]}}", MOSA_ECORRUPT,
+            "both have id 0");
+    refused("{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"b\":2147483648},\"merges\":[]}}", MOSA_ELIMIT,
+            "2147483648");
+    refused("{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"b\":4000000},\"merges\":[]}}", MOSA_ELIMIT,
+            "out of proportion");
     refused("{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":-1},\"merges\":[]}}", MOSA_ECORRUPT, "model.vocab");
     refused("{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":\"0\"},\"merges\":[]}}", MOSA_ECORRUPT, "model.vocab");
     refused("{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[\"a b\"]}}", MOSA_ECORRUPT, "merge 0");
     refused("{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[\"a\"]}}", MOSA_ECORRUPT, "model.merges[0]");
-    refused("{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[[\"a\"]]}}", MOSA_ECORRUPT, "model.merges[0]");
-    refused("{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[],\"unk_token\":\"u\"}}", MOSA_ECORRUPT, "unk_token");
-    refused("{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[],\"dropout\":0.1}}", MOSA_EUNSUPPORTED, "dropout");
+    refused("{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[[\"a\"]]}}", MOSA_ECORRUPT,
+            "model.merges[0]");
+    refused("{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[],\"unk_token\":\"u\"}}", MOSA_ECORRUPT,
+            "unk_token");
+    refused("{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[],\"dropout\":0.1}}", MOSA_EUNSUPPORTED,
+            "dropout");
     refused("{\"model\":{\"type\":\"WordLevel\",\"vocab\":{\"a\":0}}}", MOSA_EUNSUPPORTED, "WordLevel");
     refused("{\"model\":{\"type\":\"Unigram\",\"vocab\":[[\"a\"]]}}", MOSA_ECORRUPT, "model.vocab[0]");
     refused("{\"model\":{\"type\":\"Unigram\",\"vocab\":[[\"a\",1]],\"unk_id\":7}}", MOSA_ECORRUPT, "unk_id");
-    refused("{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[]},\"added_tokens\":[{\"id\":0,\"content\":\"b\"}]}", MOSA_ECORRUPT, "both have id 0");
-    refused("{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[]},\"added_tokens\":[{\"id\":1}]}", MOSA_ECORRUPT, "added_tokens[0].content");
+    refused("{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[]},\"added_tokens\":[{\"id\":0,\"content\":"
+            "\"b\"}]}",
+            MOSA_ECORRUPT, "both have id 0");
+    refused("{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[]},\"added_tokens\":[{\"id\":1}]}",
+            MOSA_ECORRUPT, "added_tokens[0].content");
 }
 
-#define BPE "\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"<0x-1>\":1,\"<0x41>\":2},\"merges\":[],\"byte_fallback\":true}"
+#define BPE                                                                                                            \
+    "\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"<0x-1>\":1,\"<0x41>\":2},\"merges\":[],\"byte_fallback\":true}"
 
 static void unsupported_components_are_named(void **state) {
     (void)state;
     refused("{" BPE ",\"pre_tokenizer\":{\"type\":\"UnicodeScripts\"}}", MOSA_EUNSUPPORTED, "UnicodeScripts");
-    refused("{" BPE ",\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"Magic\"}]}}", MOSA_EUNSUPPORTED, "Magic");
+    refused("{" BPE ",\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"Magic\"}]}}",
+            MOSA_EUNSUPPORTED, "Magic");
     refused("{" BPE ",\"decoder\":{\"type\":\"CTC\"}}", MOSA_EUNSUPPORTED, "CTC");
     refused("{" BPE ",\"post_processor\":{\"type\":\"Magic\"}}", MOSA_EUNSUPPORTED, "Magic");
-    refused("{" BPE ",\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"(\"},\"behavior\":\"Isolated\"}}", MOSA_EUNSUPPORTED, "regular expression");
-    refused("{" BPE ",\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"[a[b]]\"},\"behavior\":\"Isolated\"}}", MOSA_EUNSUPPORTED, "class");
-    refused("{" BPE ",\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"a\"},\"behavior\":\"Sideways\"}}", MOSA_ECORRUPT, "behavior");
-    refused("{" BPE ",\"normalizer\":{\"type\":\"Precompiled\",\"precompiled_charsmap\":\"//////8=\"}}", MOSA_ECORRUPT, "charsmap");
-    refused("{" BPE ",\"post_processor\":{\"type\":\"BertProcessing\",\"sep\":[\"x\",9],\"cls\":[\"y\",0]}}", MOSA_ECORRUPT, "cls or sep");
+    refused("{" BPE ",\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"(\"},\"behavior\":\"Isolated\"}}",
+            MOSA_EUNSUPPORTED, "regular expression");
+    refused("{" BPE
+            ",\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"[a[b]]\"},\"behavior\":\"Isolated\"}}",
+            MOSA_EUNSUPPORTED, "class");
+    refused("{" BPE ",\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"a\"},\"behavior\":\"Sideways\"}}",
+            MOSA_ECORRUPT, "behavior");
+    refused("{" BPE ",\"normalizer\":{\"type\":\"Precompiled\",\"precompiled_charsmap\":\"//////8=\"}}", MOSA_ECORRUPT,
+            "charsmap");
+    refused("{" BPE ",\"post_processor\":{\"type\":\"BertProcessing\",\"sep\":[\"x\",9],\"cls\":[\"y\",0]}}",
+            MOSA_ECORRUPT, "cls or sep");
 }
 
 static void more_steps_than_allowed_are_refused(void **state) {
@@ -95,7 +112,9 @@ static void a_regex_bomb_ends_with_an_error(void **state) {
     (void)state;
     mosa_tokenizer *tokenizer = NULL;
     mosa_error err;
-    const char *bomb = "{" BPE ",\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"(a|aa)+[bd]\"},\"behavior\":\"Isolated\"}}";
+    const char *bomb =
+        "{" BPE
+        ",\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"(a|aa)+[bd]\"},\"behavior\":\"Isolated\"}}";
     assert_int_equal(load_text(bomb, &tokenizer, &err), MOSA_OK);
     mosa_buf text;
     mosa_buf_init(&text, 0);
@@ -118,7 +137,8 @@ static void a_million_combining_marks_normalise_in_time(void **state) {
     mosa_buf text;
     mosa_buf_init(&text, 0);
     mosa_buf_append_char(&text, 'a');
-    for (int i = 0; i < 250000; i++) mosa_buf_append_str(&text, "\u0301\u0323"); // classes 230 and 220: all in the wrong order
+    for (int i = 0; i < 250000; i++)
+        mosa_buf_append_str(&text, "\u0301\u0323"); // classes 230 and 220: all in the wrong order
     mosa_token_list ids;
     mosa_token_list_init(&ids, 0);
     assert_int_equal(mosa_tokenizer_encode(tokenizer, mosa_buf_slice(&text), 0, &ids, &err), MOSA_OK);
@@ -171,16 +191,20 @@ static void lying_tiktoken_lines_are_named(void **state) {
     (void)state;
     static const struct {
         const char *text, *words;
-    } cases[] = {{"IQ==", "1:"}, {"IQ== x\n", "1:"}, {"IQ== 0\nIg== 0\n", "2:"}, {"IQ== 99999999\n", "1:"}, {"I\x01== 0\n", "1:"}, {" 0\n", "1:"}};
+    } cases[] = {{"IQ==", "1:"},        {"IQ== x\n", "1:"}, {"IQ== 0\nIg== 0\n", "2:"}, {"IQ== 99999999\n", "1:"},
+                 {"I\x01== 0\n", "1:"}, {" 0\n", "1:"}};
     for (size_t i = 0; i < MOSA_COUNT(cases); i++) {
         mosa_tokenizer *tokenizer = NULL;
         mosa_error err;
-        assert_int_equal(mosa_tokenizer_from_tiktoken(mosa_slice_of(cases[i].text), "x/gpt2.tiktoken", &tokenizer, &err), MOSA_ECORRUPT);
+        assert_int_equal(
+            mosa_tokenizer_from_tiktoken(mosa_slice_of(cases[i].text), "x/gpt2.tiktoken", &tokenizer, &err),
+            MOSA_ECORRUPT);
         assert_non_null(strstr(err.message, cases[i].words));
     }
     mosa_tokenizer *tokenizer = NULL;
     mosa_error err;
-    assert_int_equal(mosa_tokenizer_from_tiktoken(MOSA_SLICE("IQ== 0\n"), "unheard.tiktoken", &tokenizer, &err), MOSA_EUNSUPPORTED);
+    assert_int_equal(mosa_tokenizer_from_tiktoken(MOSA_SLICE("IQ== 0\n"), "unheard.tiktoken", &tokenizer, &err),
+                     MOSA_EUNSUPPORTED);
 }
 
 static void missing_files_are_not_found(void **state) {

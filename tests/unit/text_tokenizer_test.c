@@ -36,18 +36,22 @@ static void fill_bytes(fixture *f) {
     f->tokens[HELL] = (mosa_token_spec){.text = MOSA_SLICE("hell"), .type = MOSA_TOKEN_NORMAL};
     f->tokens[HELLO] = (mosa_token_spec){.text = MOSA_SLICE("hello"), .type = MOSA_TOKEN_NORMAL};
     f->tokens[END] = (mosa_token_spec){.text = MOSA_SLICE("<end>"), .type = MOSA_TOKEN_CONTROL, .added_only = true};
-    f->tokens[THINK] = (mosa_token_spec){.text = MOSA_SLICE("<think>"), .type = MOSA_TOKEN_USER_DEFINED, .added_only = true};
+    f->tokens[THINK] =
+        (mosa_token_spec){.text = MOSA_SLICE("<think>"), .type = MOSA_TOKEN_USER_DEFINED, .added_only = true};
 }
 
 static mosa_tokenizer *make(void) {
     fixture f;
     fill_bytes(&f);
-    const mosa_merge_spec merges[] = {{MOSA_SLICE("h"), MOSA_SLICE("e")}, {MOSA_SLICE("l"), MOSA_SLICE("l")},
-                                      {MOSA_SLICE("he"), MOSA_SLICE("ll")}, {MOSA_SLICE("hell"), MOSA_SLICE("o")}};
+    const mosa_merge_spec merges[] = {{MOSA_SLICE("h"), MOSA_SLICE("e")},
+                                      {MOSA_SLICE("l"), MOSA_SLICE("l")},
+                                      {MOSA_SLICE("he"), MOSA_SLICE("ll")},
+                                      {MOSA_SLICE("hell"), MOSA_SLICE("o")}};
     const mosa_added_token_spec added[] = {{.text = MOSA_SLICE("<end>"), .id = END, .special = true},
                                            {.text = MOSA_SLICE("<think>"), .id = THINK}};
     const mosa_pretokenizer_spec pre = {.kind = MOSA_PRE_BYTE_LEVEL, .pattern = MOSA_SLICE(""), .use_regex = true};
-    const mosa_decoder_spec decoder = {.kind = MOSA_DEC_BYTE_LEVEL, .pattern = MOSA_SLICE(""), .content = MOSA_SLICE("")};
+    const mosa_decoder_spec decoder = {
+        .kind = MOSA_DEC_BYTE_LEVEL, .pattern = MOSA_SLICE(""), .content = MOSA_SLICE("")};
     const mosa_token_id bos = END;
     mosa_tokenizer_spec spec;
     mosa_tokenizer_spec_init(&spec, "test");
@@ -84,7 +88,8 @@ static void expect(mosa_token_list list, const mosa_token_id *ids, size_t count)
     mosa_token_list_finish(&list);
 }
 #define EXPECT(list, ...)                                                                                              \
-    expect(list, (const mosa_token_id[]){__VA_ARGS__}, sizeof((const mosa_token_id[]){__VA_ARGS__}) / sizeof(mosa_token_id))
+    expect(list, (const mosa_token_id[]){__VA_ARGS__},                                                                 \
+           sizeof((const mosa_token_id[]){__VA_ARGS__}) / sizeof(mosa_token_id))
 
 static void words_merge_by_rank(void **state) {
     (void)state;
@@ -107,7 +112,8 @@ static void untrusted_text_never_becomes_a_control_token(void **state) {
     mosa_tokenizer_destroy(t);
 }
 
-static mosa_token_list encode_ranges(const mosa_tokenizer *t, mosa_slice text, const mosa_text_range *ranges, size_t count) {
+static mosa_token_list encode_ranges(const mosa_tokenizer *t, mosa_slice text, const mosa_text_range *ranges,
+                                     size_t count) {
     mosa_token_list list;
     mosa_error err;
     mosa_token_list_init(&list, 0);
@@ -123,9 +129,11 @@ static void a_control_token_needs_all_its_bytes_trusted(void **state) {
     EXPECT(encode_ranges(t, text, template_then_user, 2), END, 'x', '<', 'e', 'n', 'd', '>');
     const mosa_text_range cut[] = {{.offset = 0, .len = 4, .trusted = true}, {.offset = 4, .len = 7}};
     EXPECT(encode_ranges(t, text, cut, 2), '<', 'e', 'n', 'd', '>', 'x', '<', 'e', 'n', 'd', '>');
-    const mosa_text_range two_trusted[] = {{.offset = 0, .len = 2, .trusted = true}, {.offset = 2, .len = 9, .trusted = true}};
+    const mosa_text_range two_trusted[] = {{.offset = 0, .len = 2, .trusted = true},
+                                           {.offset = 2, .len = 9, .trusted = true}};
     EXPECT(encode_ranges(t, text, two_trusted, 2), END, 'x', END);
-    const mosa_text_range user_between[] = {{.offset = 0, .len = 5, .trusted = true}, {.offset = 5, .len = 1}, {.offset = 6, .len = 5, .trusted = true}};
+    const mosa_text_range user_between[] = {
+        {.offset = 0, .len = 5, .trusted = true}, {.offset = 5, .len = 1}, {.offset = 6, .len = 5, .trusted = true}};
     EXPECT(encode_ranges(t, text, user_between, 3), END, 'x', END);
     EXPECT(encode_ranges(t, text, NULL, 0), '<', 'e', 'n', 'd', '>', 'x', '<', 'e', 'n', 'd', '>');
     mosa_tokenizer_destroy(t);
@@ -164,8 +172,10 @@ static void ill_formed_input_reads_as_replacement_characters(void **state) {
     EXPECT(encode(t, MOSA_SLICE("\xE6\x97"), 0), 0xEF, 0xBF, 0xBD);
     EXPECT(encode(t, MOSA_SLICE("\xED\xA0\x80"), 0), 0xEF, 0xBF, 0xBD, 0xEF, 0xBF, 0xBD, 0xEF, 0xBF, 0xBD);
     // Trust moves along with the repair: the token behind the bad bytes is still recognised, the untrusted one is not.
-    const mosa_text_range ranges[] = {{.offset = 0, .len = 1}, {.offset = 1, .len = 5, .trusted = true}, {.offset = 6, .len = 6}};
-    EXPECT(encode_ranges(t, MOSA_SLICE("\xFF<end>\xFE<end>"), ranges, 3), 0xEF, 0xBF, 0xBD, END, 0xEF, 0xBF, 0xBD, '<', 'e', 'n', 'd', '>');
+    const mosa_text_range ranges[] = {
+        {.offset = 0, .len = 1}, {.offset = 1, .len = 5, .trusted = true}, {.offset = 6, .len = 6}};
+    EXPECT(encode_ranges(t, MOSA_SLICE("\xFF<end>\xFE<end>"), ranges, 3), 0xEF, 0xBF, 0xBD, END, 0xEF, 0xBF, 0xBD, '<',
+           'e', 'n', 'd', '>');
     mosa_tokenizer_destroy(t);
 }
 
@@ -177,8 +187,17 @@ static void the_detokenizer_holds_back_parts_of_characters(void **state) {
     mosa_buf_init(&out, 0);
     mosa_detokenizer_init(&d, t, 0);
     const mosa_token_id ids[] = {0xF0, 0x9F, 0x98, 0x80, 0xE6, 'x', 0xF0, 0x9F, 0xFF, 'y', 0xC3};
-    const char *const after[] = {"", "", "", "😀", "😀", "😀\uFFFDx", "😀\uFFFDx", "😀\uFFFDx", "😀\uFFFDx\uFFFD\uFFFD",
-                                 "😀\uFFFDx\uFFFD\uFFFDy", "😀\uFFFDx\uFFFD\uFFFDy"};
+    const char *const after[] = {"",
+                                 "",
+                                 "",
+                                 "😀",
+                                 "😀",
+                                 "😀\uFFFDx",
+                                 "😀\uFFFDx",
+                                 "😀\uFFFDx",
+                                 "😀\uFFFDx\uFFFD\uFFFD",
+                                 "😀\uFFFDx\uFFFD\uFFFDy",
+                                 "😀\uFFFDx\uFFFD\uFFFDy"};
     for (size_t i = 0; i < MOSA_COUNT(ids); i++) {
         mosa_detokenizer_push(&d, ids[i], &out);
         assert_string_equal(mosa_buf_str(&out), after[i]);
@@ -265,10 +284,14 @@ static void long_words_merge_like_short_ones(void **state) {
     while (at < len) {
         mosa_token_id want = (unsigned char)word[at];
         size_t used = 1;
-        if (at + 5 <= len && memcmp(word + at, "hello", 5) == 0) want = HELLO, used = 5;
-        else if (at + 4 <= len && memcmp(word + at, "hell", 4) == 0) want = HELL, used = 4;
-        else if (at + 2 <= len && memcmp(word + at, "he", 2) == 0) want = HE, used = 2;
-        else if (at + 2 <= len && memcmp(word + at, "ll", 2) == 0) want = LL, used = 2;
+        if (at + 5 <= len && memcmp(word + at, "hello", 5) == 0)
+            want = HELLO, used = 5;
+        else if (at + 4 <= len && memcmp(word + at, "hell", 4) == 0)
+            want = HELL, used = 4;
+        else if (at + 2 <= len && memcmp(word + at, "he", 2) == 0)
+            want = HE, used = 2;
+        else if (at + 2 <= len && memcmp(word + at, "ll", 2) == 0)
+            want = LL, used = 2;
         assert_true(i < list.len);
         assert_int_equal(list.ids[i], want);
         i++;
@@ -277,6 +300,27 @@ static void long_words_merge_like_short_ones(void **state) {
     assert_int_equal(i, list.len);
     mosa_token_list_finish(&list);
     free(word);
+    mosa_tokenizer_destroy(t);
+}
+
+// Files may mark control tokens "normalized"; with mixed trust they are matched on the bytes as given, so that trust
+// can be told byte by byte.
+static void normalized_control_tokens_obey_trust_too(void **state) {
+    (void)state;
+    static const char file[] =
+        "{\"added_tokens\":[{\"id\":3,\"content\":\"<s>\",\"special\":true,\"normalized\":true}],"
+        "\"normalizer\":{\"type\":\"Lowercase\"},\"decoder\":{\"type\":\"Fuse\"},"
+        "\"model\":{\"type\":\"BPE\",\"vocab\":{\"<\":0,\"s\":1,\">\":2,\"x\":4,\"<s\":5},\"merges\":[\"< s\"]}}";
+    json_t *root = NULL;
+    mosa_tokenizer *t = NULL;
+    mosa_error err;
+    assert_int_equal(mosa_json_parse(MOSA_SLICE(file), NULL, &root, &err), MOSA_OK);
+    if (mosa_tokenizer_from_json(root, NULL, "test", &t, &err) != MOSA_OK) fail_msg("%s", err.message);
+    json_decref(root);
+    EXPECT(encode(t, MOSA_SLICE("<S>x"), MOSA_ENCODE_PARSE_SPECIAL), 3, 4);
+    EXPECT(encode(t, MOSA_SLICE("<S>x"), 0), 5, 2, 4);
+    const mosa_text_range ranges[] = {{.offset = 0, .len = 4, .trusted = true}, {.offset = 4, .len = 4}};
+    EXPECT(encode_ranges(t, MOSA_SLICE("<s>x<s>x"), ranges, 2), 3, 4, 5, 2, 4);
     mosa_tokenizer_destroy(t);
 }
 
@@ -331,7 +375,8 @@ static void a_gguf_llama_vocabulary_has_bos_prefix_and_bytes(void **state) {
     EXPECT(encode(t, MOSA_SLICE("\xC3\xA9"), 0), SPACE, 3 + 0xC3, 3 + 0xA9);
     EXPECT(encode(t, MOSA_SLICE("</s>"), MOSA_ENCODE_PARSE_SPECIAL), 2);
     mosa_token_list plain = encode(t, MOSA_SLICE("</s><0x41>"), 0);
-    for (size_t i = 0; i < plain.len; i++) assert_int_not_equal(mosa_tokenizer_token_type(t, plain.ids[i]), MOSA_TOKEN_CONTROL);
+    for (size_t i = 0; i < plain.len; i++)
+        assert_int_not_equal(mosa_tokenizer_token_type(t, plain.ids[i]), MOSA_TOKEN_CONTROL);
     assert_int_not_equal(plain.ids[plain.len - 1], 3 + 0x41);
     mosa_token_list_finish(&plain);
     // The space that encoding added is taken away at the start of a text, and kept when a text goes on.
@@ -366,6 +411,7 @@ int main(void) {
         cmocka_unit_test(lookups_answer_for_any_id),
         cmocka_unit_test(a_full_list_keeps_what_it_had),
         cmocka_unit_test(long_words_merge_like_short_ones),
+        cmocka_unit_test(normalized_control_tokens_obey_trust_too),
         cmocka_unit_test(a_gguf_llama_vocabulary_has_bos_prefix_and_bytes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
