@@ -14,7 +14,7 @@ struct mosa_arena_chunk {
     mosa_arena_chunk *next; // older
     size_t size;            // bytes after the header
     size_t used;
-    size_t pad;             // keeps data[] 16-byte aligned
+    size_t pad; // keeps data[] 16-byte aligned
     unsigned char data[];
 };
 
@@ -89,7 +89,9 @@ char *mosa_arena_strndup(mosa_arena *arena, const char *text, size_t len) {
     return copy;
 }
 
-char *mosa_arena_strdup(mosa_arena *arena, const char *text) { return mosa_arena_strndup(arena, text, strlen(text)); }
+char *mosa_arena_strdup(mosa_arena *arena, const char *text) {
+    return mosa_arena_strndup(arena, text, strlen(text));
+}
 
 char *mosa_arena_printf(mosa_arena *arena, const char *format, ...) {
     va_list args;

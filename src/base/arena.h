@@ -21,14 +21,15 @@ void mosa_arena_init(mosa_arena *arena, size_t chunk_bytes, size_t limit_bytes);
 void mosa_arena_finish(mosa_arena *arena); // frees all; the arena may be used again afterwards
 void mosa_arena_reset(mosa_arena *arena);  // forgets all, keeps the newest chunk for reuse
 
-// 16-byte aligned zeroed memory that lives as long as the arena; NULL on out-of-memory or limit. bytes 0 gives non-NULL.
+// 16-byte aligned zeroed memory that lives as long as the arena; NULL on out-of-memory or limit. bytes 0 gives
+// non-NULL.
 void *mosa_arena_alloc(mosa_arena *arena, size_t bytes);
 void *mosa_arena_alloc_array(mosa_arena *arena, size_t count, size_t size); // NULL also when count*size overflows
-char *mosa_arena_strndup(mosa_arena *arena, const char *text, size_t len); // NUL-terminated copy
+char *mosa_arena_strndup(mosa_arena *arena, const char *text, size_t len);  // NUL-terminated copy
 char *mosa_arena_strdup(mosa_arena *arena, const char *text);
 char *mosa_arena_printf(mosa_arena *arena, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-#define MOSA_ARENA_NEW(arena, type) ((type *)mosa_arena_alloc((arena), sizeof(type)))
+#define MOSA_ARENA_NEW(arena, type)          ((type *)mosa_arena_alloc((arena), sizeof(type)))
 #define MOSA_ARENA_ARRAY(arena, type, count) ((type *)mosa_arena_alloc_array((arena), (count), sizeof(type)))
 
 #endif

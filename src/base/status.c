@@ -40,10 +40,18 @@ static const status_row *row_of(mosa_status status) {
     return &status_table[status];
 }
 
-const char *mosa_status_name(mosa_status status) { return row_of(status)->name; }
-int mosa_status_http(mosa_status status) { return row_of(status)->http; }
-const char *mosa_status_openai_type(mosa_status status) { return row_of(status)->openai_type; }
-bool mosa_status_retryable(mosa_status status) { return row_of(status)->retryable; }
+const char *mosa_status_name(mosa_status status) {
+    return row_of(status)->name;
+}
+int mosa_status_http(mosa_status status) {
+    return row_of(status)->http;
+}
+const char *mosa_status_openai_type(mosa_status status) {
+    return row_of(status)->openai_type;
+}
+bool mosa_status_retryable(mosa_status status) {
+    return row_of(status)->retryable;
+}
 
 static void fill_message(mosa_error *err, mosa_status status, const char *format, va_list args) {
     err->status = status;
@@ -96,7 +104,9 @@ void mosa_error_clear(mosa_error *err) {
     if (err) *err = (mosa_error){.status = MOSA_OK};
 }
 
-void mosa_auto_free(void *pointer_to_pointer) { free(*(void **)pointer_to_pointer); }
+void mosa_auto_free(void *pointer_to_pointer) {
+    free(*(void **)pointer_to_pointer);
+}
 
 void mosa_auto_close(int *fd) {
     if (*fd >= 0) close(*fd);

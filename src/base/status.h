@@ -17,7 +17,8 @@
 mosa_status mosa_fail(mosa_error *err, mosa_status status, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-// As mosa_fail with MOSA_EIO (MOSA_ENOMEM for ENOMEM, MOSA_ENOTFOUND for ENOENT) and the text of `errno_value` appended.
+// As mosa_fail with MOSA_EIO (MOSA_ENOMEM for ENOMEM, MOSA_ENOTFOUND for ENOENT) and the text of `errno_value`
+// appended.
 mosa_status mosa_fail_errno(mosa_error *err, int errno_value, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
@@ -29,9 +30,9 @@ mosa_status mosa_fail_prefix(mosa_error *err, const char *prefix);
 
 void mosa_error_clear(mosa_error *err);
 
-const char *mosa_status_name(mosa_status status);         // "corrupt"
-int mosa_status_http(mosa_status status);                 // 400
-const char *mosa_status_openai_type(mosa_status status);  // "invalid_request_error"
+const char *mosa_status_name(mosa_status status);        // "corrupt"
+int mosa_status_http(mosa_status status);                // 400
+const char *mosa_status_openai_type(mosa_status status); // "invalid_request_error"
 bool mosa_status_retryable(mosa_status status);
 
 // Propagates a failure. The callee has filled err.
@@ -50,8 +51,8 @@ bool mosa_status_retryable(mosa_status status);
 
 // Owned locals: MOSA_AUTO(mosa_free) char *p = ...; the function named takes a pointer to the variable.
 #define MOSA_AUTO(function) __attribute__((cleanup(function)))
-void mosa_auto_free(void *pointer_to_pointer);                  // free(*p)
-void mosa_auto_close(int *fd);                                  // close(*fd) when >= 0
+void mosa_auto_free(void *pointer_to_pointer); // free(*p)
+void mosa_auto_close(int *fd);                 // close(*fd) when >= 0
 #define MOSA_AUTO_FREE MOSA_AUTO(mosa_auto_free)
 
 #define MOSA_COUNT(array) (sizeof(array) / sizeof((array)[0]))

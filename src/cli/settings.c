@@ -10,8 +10,11 @@
 #define FIELD(name) MOSA_OPTION_FIELD(mosa_settings, name)
 
 static const mosa_option options[] = {
-    {.flag = "--config", .type = MOSA_OPTION_STRING, .value = "FILE",
-     .help = "Configuration file. Without it: $MOSA_CONFIG, ./mosa.yaml, /etc/mosa/mosa.yaml.", FIELD(config_path)},
+    {.flag = "--config",
+     .type = MOSA_OPTION_STRING,
+     .value = "FILE",
+     .help = "Configuration file. Without it: $MOSA_CONFIG, ./mosa.yaml, /etc/mosa/mosa.yaml.",
+     FIELD(config_path)},
 
     // --- server ---
     {"server.host", "--host", MOSA_OPTION_STRING, "127.0.0.1", .value = "ADDRESS",
@@ -31,7 +34,8 @@ static const mosa_option options[] = {
     {"server.max_body_bytes", "--max-body-bytes", MOSA_OPTION_BYTES, "32M", .min = 1024, .max = 1ll << 34,
      .help = "Largest request body.", FIELD(server.max_body_bytes)},
     {"server.max_header_bytes", "--max-header-bytes", MOSA_OPTION_BYTES, "8K", .min = 1024, .max = 1 << 20,
-     .help = "Largest request head (line and headers); every open connection holds this much memory.", FIELD(server.max_header_bytes)},
+     .help = "Largest request head (line and headers); every open connection holds this much memory.",
+     FIELD(server.max_header_bytes)},
     {"server.max_requests", "--max-requests", MOSA_OPTION_INT, "1024", .min = 1, .max = 1000000,
      .help = "Requests being answered or waiting at the same time; more get 429.", FIELD(server.max_requests)},
     {"server.stream_buffer_bytes", "--stream-buffer-bytes", MOSA_OPTION_BYTES, "4M", .min = 4096, .max = 1 << 30,
@@ -89,8 +93,9 @@ static const mosa_option options[] = {
     {"engine.max_model_len", "--max-model-len", MOSA_OPTION_INT, "0", .min = 0, .max = 1 << 24, .value = "TOKENS",
      .aliases = "-c --ctx --ctx-size", .help = "Longest sequence; 0 = the model's limit, as far as KV memory reaches.",
      FIELD(engine.context_tokens)},
-    {"engine.max_seqs", "--max-seqs", MOSA_OPTION_INT, "32", .min = 1, .max = 4096, .aliases = "--max-num-seqs --parallel -np",
-     .help = "Sequences running at the same time.", FIELD(engine.max_sequences)},
+    {"engine.max_seqs", "--max-seqs", MOSA_OPTION_INT, "32", .min = 1, .max = 4096,
+     .aliases = "--max-num-seqs --parallel -np", .help = "Sequences running at the same time.",
+     FIELD(engine.max_sequences)},
     {"engine.max_batch_tokens", "--max-batch-tokens", MOSA_OPTION_INT, "512", .min = 16, .max = 65536,
      .aliases = "--max-num-batched-tokens --batch-size -b",
      .help = "Rows of one step, shared by prompts and running sequences: higher fills prompts faster, lower keeps "
