@@ -202,8 +202,10 @@ static void on_noise(void *user, const char *format, va_list args) {
 static mosa_status fail_listen(const mosa_api *api, int cause, mosa_error *err) {
     const char *host = api->options.host;
     if (cause != EADDRINUSE) return mosa_fail_errno(err, cause, "listening on %s port %d", host, api->options.port);
-    mosa_fail(err, MOSA_EEXISTS, "port %d on %s is taken by another program", api->options.port, host);
-    return mosa_hint(err, "choose another with --port, or 0 for any free one");
+    mosa_status refusal =
+        mosa_fail(err, MOSA_EEXISTS, "port %d on %s is taken by another program", api->options.port, host);
+    mosa_hint(err, "choose another with --port, or 0 for any free one");
+    return refusal;
 }
 
 static mosa_status listen_on(mosa_api *api, mosa_error *err) {

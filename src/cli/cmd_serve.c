@@ -110,8 +110,9 @@ static mosa_status build_engine_argv(mosa_command_call *call, server *server, in
 static mosa_status choose_models(mosa_command_call *call, server *server, mosa_error *err) {
     size_t count = server->settings->models.models.count;
     if (count == 0) {
-        mosa_fail(err, MOSA_EINVALID, "no model to serve");
-        return mosa_hint(err, "name one with --model: a GGUF file, a Hugging Face folder, or a pulled model");
+        mosa_status refusal = mosa_fail(err, MOSA_EINVALID, "no model to serve");
+        mosa_hint(err, "name one with --model: a GGUF file, a Hugging Face folder, or a pulled model");
+        return refusal;
     }
     if (count > MOSA_API_MODELS_MAX)
         return mosa_fail(err, MOSA_ELIMIT, "%zu models are more than one server takes (%d)", count,

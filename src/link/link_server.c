@@ -15,8 +15,9 @@ mosa_status mosa_link_server_create(const mosa_link_server_options *options, mos
     if (strlen(token) > MOSA_LINK_TOKEN_MAX)
         return mosa_fail(err, MOSA_EINVALID, "link: the token has more than %d bytes", MOSA_LINK_TOKEN_MAX);
     if (address.kind == MOSA_LINK_TCP && !*token) {
-        mosa_fail(err, MOSA_EINVALID, "link: listening on TCP needs a token");
-        return mosa_hint(err, "set MOSA_LINK_TOKEN to the same secret here and at the gateway");
+        mosa_status refusal = mosa_fail(err, MOSA_EINVALID, "link: listening on TCP needs a token");
+        mosa_hint(err, "set MOSA_LINK_TOKEN to the same secret here and at the gateway");
+        return refusal;
     }
     mosa_link_server *server = calloc(1, sizeof *server);
     if (!server) return mosa_fail(err, MOSA_ENOMEM, "link: out of memory");
@@ -113,8 +114,8 @@ static bool is_drained(mosa_link_server *server) {
     return drained;
 }
 
-// After the I/O thread has ended: what is still buffered gets one bounded chance to leave.
-static void send_last_words(mosa_link_server *server, const mosa_error *fault) {
+// After the I/O thread has ended: what is still buffered gets one bounded chance to leave, then all is closed.
+static void close_connections(mosa_link_server *server, const mosa_error *fault) {
     for (int i = 0; i < CONNECTIONS_MAX; i++) {
         mosa_link_channel *channel = &server->connections[i].channel;
         if (channel->fd < 0) continue;
@@ -123,6 +124,7 @@ static void send_last_words(mosa_link_server *server, const mosa_error *fault) {
             struct pollfd writable = {.fd = channel->fd, .events = POLLOUT};
             if (poll(&writable, 1, LAST_WORDS_MS) <= 0) break;
         }
+        mosa_link_channel_close(channel);
     }
 }
 
@@ -139,7 +141,7 @@ mosa_status mosa_link_server_run(mosa_link_server *server, mosa_error *err) {
     }
     mosa_loop_stop(server->loop);
     mosa_thread_join(&server->io_thread);
-    send_last_words(server, status == MOSA_OK ? NULL : &fault);
+    close_connections(server, status == MOSA_OK ? NULL : &fault);
     if (status != MOSA_OK && err) *err = fault;
     return status;
 }

@@ -44,8 +44,10 @@ mosa_status mosa_link_address_parse(const char *text, mosa_link_address *out, mo
     int64_t port;
     if (!colon || host_len == 0 || host_len >= sizeof address.host || !mosa_parse_i64(colon + 1, &port) || port < 1 ||
         port > 65535) {
-        mosa_fail(err, MOSA_EINVALID, "link address %s: neither fd:N, nor a path, nor host:port", text);
-        return mosa_hint(err, "write a unix socket's path with a slash in it, such as ./engine.sock");
+        mosa_status refusal =
+            mosa_fail(err, MOSA_EINVALID, "link address %s: neither fd:N, nor a path, nor host:port", text);
+        mosa_hint(err, "write a unix socket's path with a slash in it, such as ./engine.sock");
+        return refusal;
     }
     memcpy(address.host, host, host_len);
     snprintf(address.port, sizeof address.port, "%d", (int)port);
@@ -78,8 +80,9 @@ static mosa_status listen_unix(const mosa_link_address *address, int *out, mosa_
     int probe;
     if (connect_unix(address, &probe, NULL) == MOSA_OK) {
         close(probe);
-        mosa_fail(err, MOSA_EEXISTS, "link: another engine is listening on %s", address->path);
-        return mosa_hint(err, "choose another --socket, or stop that engine");
+        mosa_status refusal = mosa_fail(err, MOSA_EEXISTS, "link: another engine is listening on %s", address->path);
+        mosa_hint(err, "choose another address, or stop that engine");
+        return refusal;
     }
     struct stat info;
     if (stat(address->path, &info) == 0 && S_ISSOCK(info.st_mode)) unlink(address->path);
