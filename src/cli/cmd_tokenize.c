@@ -65,9 +65,12 @@ static void print_pieces(const mosa_tokenizer *tokenizer, const mosa_token_list 
     for (size_t i = 0; i < list->len; i++) {
         bool control = mosa_tokenizer_token_type(tokenizer, list->ids[i]) == MOSA_TOKEN_CONTROL;
         mosa_slice bytes = mosa_tokenizer_token_bytes(tokenizer, list->ids[i]);
-        if (colour && control) printf("\033[7m");
-        else if (colour) printf("\033[48;5;%dm\033[38;5;231m", backgrounds[i % MOSA_COUNT(backgrounds)]);
-        else if (i > 0) putchar('|');
+        if (colour && control)
+            printf("\033[7m");
+        else if (colour)
+            printf("\033[48;5;%dm\033[38;5;231m", backgrounds[i % MOSA_COUNT(backgrounds)]);
+        else if (i > 0)
+            putchar('|');
         print_piece(bytes);
         if (colour) printf("\033[0m");
     }
@@ -104,7 +107,8 @@ static mosa_status parse_ids(const char *text, mosa_token_list *list, mosa_error
         char *end;
         errno = 0;
         long value = strtol(at, &end, 10);
-        if (errno || value > INT32_MAX) return mosa_fail(err, MOSA_EINVALID, "%.*s is no token id", (int)(end - at), at);
+        if (errno || value > INT32_MAX)
+            return mosa_fail(err, MOSA_EINVALID, "%.*s is no token id", (int)(end - at), at);
         mosa_token_list_append(list, (mosa_token_id)value);
         at = end;
     }
@@ -158,12 +162,12 @@ const mosa_command mosa_command_tokenize = {
     .group = MOSA_GROUP_TOOLS,
     .summary = "Show how text becomes tokens, or turn ids into text",
     .usage = "MODEL_OR_TOKENIZER [TEXT|-]",
-    .description =
-        "Takes the tokenizer of a model (a GGUF file, a folder, a pulled name) or a tokenizer's own file: tokenizer.json,\n"
-        "a SentencePiece .model, or NAME.tiktoken. Reads standard input when TEXT is missing or -.\n\n"
-        "  mosa tokenize model.gguf \"Hello, world\"\n"
-        "  mosa tokenize cl100k_base.tiktoken --count < book.txt\n"
-        "  mosa tokenize model.gguf --decode \"9906 11 1917\"",
+    .description = "Takes the tokenizer of a model (a GGUF file, a folder, a pulled name) or a tokenizer's own file: "
+                   "tokenizer.json,\n"
+                   "a SentencePiece .model, or NAME.tiktoken. Reads standard input when TEXT is missing or -.\n\n"
+                   "  mosa tokenize model.gguf \"Hello, world\"\n"
+                   "  mosa tokenize cl100k_base.tiktoken --count < book.txt\n"
+                   "  mosa tokenize model.gguf --decode \"9906 11 1917\"",
     .options = &table,
     .values_bytes = sizeof(tokenize_values),
     .min_arguments = 1,
