@@ -33,7 +33,7 @@ struct mosa_api {
     mosa_peers *peers;
     mosa_schema **schemas; // (mosa_n_routes), NULL where a route has none
     struct MHD_Daemon *daemon;
-    int listen_fd; // ours once the daemon has been told to accept no more
+    int listen_fd; // -1 when not listening; closed after the daemon has stopped
     int port;
     int64_t created_s;
     char api_keys[API_KEYS_MAX][API_KEY_MAX]; // (options.api_keys.count), zero-padded

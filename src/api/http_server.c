@@ -250,19 +250,22 @@ mosa_status mosa_http_server_start(mosa_api *api, mosa_error *err) {
         (unsigned)options->max_connections_per_ip, MHD_OPTION_CONNECTION_TIMEOUT, 0u, MHD_OPTION_NOTIFY_COMPLETED,
         on_completed, api, MHD_OPTION_NOTIFY_CONNECTION, on_connection, api, MHD_OPTION_URI_LOG_CALLBACK, on_uri, api,
         MHD_OPTION_ARRAY, more, MHD_OPTION_END);
-    if (!api->daemon) {
-        close(api->listen_fd);
-        return mosa_fail(err, MOSA_ENOMEM, "the HTTP server could not start its threads");
-    }
-    return MOSA_OK;
+    if (api->daemon) return MOSA_OK;
+    api->listen_fd =
+        -1; // libmicrohttpd may have closed it: closing another's descriptor would be worse than losing one
+    return mosa_fail(err, MOSA_ENOMEM, "the HTTP server could not start its threads");
 }
 
 void mosa_http_server_quiesce(mosa_api *api) {
-    if (!api->daemon || MHD_quiesce_daemon(api->daemon) == MHD_INVALID_SOCKET) return;
-    close(api->listen_fd); // libmicrohttpd leaves it to us from here on
+    if (!api->daemon || api->listen_fd < 0) return;
+    (void)MHD_quiesce_daemon(api->daemon);
+    // Clients are refused from now on. The descriptor stays open: a thread of libmicrohttpd may still be looking at it.
+    shutdown(api->listen_fd, SHUT_RDWR);
 }
 
 void mosa_http_server_stop(mosa_api *api) {
     if (api->daemon) MHD_stop_daemon(api->daemon);
+    if (api->listen_fd >= 0) close(api->listen_fd);
     api->daemon = NULL;
+    api->listen_fd = -1;
 }
