@@ -9,27 +9,30 @@
 #define OBJECT            "{\"type\":[\"object\",\"null\"]}"
 #define MODEL             "\"model\":{\"type\":\"string\"}"
 
-#define SAMPLING                                                                                                                                                                                          \
-    "\"temperature\":" NUMBER(0, 2) ",\"top_p\":" NUMBER(0, 1) ",\"min_p\":" NUMBER(0, 1) ",\"top_k\":" INTEGER(-1, 1000000) ",\"seed\":{\"type\":[\"integer\",\"null\"]},\"frequency_penalty\":" NUMBER( \
-        -2,                                                                                                                                                                                               \
-        2) ","                                                                                                                                                                                            \
-           "\"presence_penalty\":" NUMBER(                                                                                                                                                                \
-               -2,                                                                                                                                                                                        \
-               2) ",\"repetition_penalty\":{\"type\":[\"number\",\"null\"],"                                                                                                                              \
-                  "\"exclusiveMinimum\":0,\"maximum\":10},\"logit_bias\":{\"type\":[\"object\",\"null\"],"                                                                                                \
-                  "\"maxProperties\":4096,"                                                                                                                                                               \
-                  "\"additionalProperties\":{\"type\":\"number\",\"minimum\":-100,\"maximum\":100}},"                                                                                                     \
-                  "\"stop\":{\"type\":[\"string\",\"array\",\"null\"],\"maxLength\":1024,\"maxItems\":16,"                                                                                                \
-                  "\"items\":{\"type\":\"string\",\"minLength\":1,\"maxLength\":1024}},"                                                                                                                  \
-                  "\"n\":" INTEGER(1, 128) ",\"max_tokens\":" INTEGER(0, 1000000000) ",\"min_tokens\":" INTEGER(                                                                                          \
-                      0,                                                                                                                                                                                  \
-                      1000000000) ","                                                                                                                                                                     \
-                                  "\"ignore_eos\":" BOOLEAN ",\"priority\":" INTEGER(                                                                                                                     \
-                                      -1000000,                                                                                                                                                           \
-                                      1000000) ",\"user\":" STRING ","                                                                                                                                    \
-                                               "\"stream\":" BOOLEAN                                                                                                                                      \
-                                               ",\"stream_options\":{\"type\":[\"object\",\"null\"],\"properties\":{"                                                                                     \
-                                               "\"include_usage\":" BOOLEAN "}}"
+// One field per line, which clang-format does not keep.
+// clang-format off
+#define SAMPLING                                                                                                       \
+    "\"temperature\":" NUMBER(0, 2) ","                                                                                \
+    "\"top_p\":" NUMBER(0, 1) ","                                                                                      \
+    "\"min_p\":" NUMBER(0, 1) ","                                                                                      \
+    "\"top_k\":" INTEGER(-1, 1000000) ","                                                                              \
+    "\"seed\":{\"type\":[\"integer\",\"null\"]},"                                                                      \
+    "\"frequency_penalty\":" NUMBER(-2, 2) ","                                                                         \
+    "\"presence_penalty\":" NUMBER(-2, 2) ","                                                                          \
+    "\"repetition_penalty\":{\"type\":[\"number\",\"null\"],\"exclusiveMinimum\":0,\"maximum\":10},"                   \
+    "\"logit_bias\":{\"type\":[\"object\",\"null\"],\"maxProperties\":4096,"                                           \
+    "\"additionalProperties\":{\"type\":\"number\",\"minimum\":-100,\"maximum\":100}},"                                \
+    "\"stop\":{\"type\":[\"string\",\"array\",\"null\"],\"maxLength\":1024,\"maxItems\":16,"                           \
+    "\"items\":{\"type\":\"string\",\"minLength\":1,\"maxLength\":1024}},"                                             \
+    "\"n\":" INTEGER(1, 128) ","                                                                                       \
+    "\"max_tokens\":" INTEGER(0, 1000000000) ","                                                                       \
+    "\"min_tokens\":" INTEGER(0, 1000000000) ","                                                                       \
+    "\"ignore_eos\":" BOOLEAN ","                                                                                      \
+    "\"priority\":" INTEGER(-1000000, 1000000) ","                                                                     \
+    "\"user\":" STRING ","                                                                                             \
+    "\"stream\":" BOOLEAN ","                                                                                          \
+    "\"stream_options\":{\"type\":[\"object\",\"null\"],\"properties\":{\"include_usage\":" BOOLEAN "}}"
+// clang-format on
 
 #define TEXT_PART                                                                                                      \
     "{\"type\":\"object\",\"required\":[\"type\"],\"properties\":{\"type\":{\"type\":\"string\"},"                     \

@@ -34,11 +34,19 @@ static void close_fd(int *fd) {
     *fd = -1;
 }
 
+// An indented line goes on with the one before it: an error's message, and what to do about it.
+static void keep_last_line(mosa_process *process) {
+    size_t indent = strspn(process->line, " "), len = strlen(process->last_line);
+    if (indent == 0 || len == 0) len = indent = 0;
+    snprintf(process->last_line + len, sizeof process->last_line - len, "%s%s", len ? "; " : "",
+             process->line + indent);
+}
+
 static void end_line(mosa_process *process) {
     process->line[process->line_len] = '\0';
     process->line_len = 0;
     if (!process->line[0]) return;
-    memcpy(process->last_line, process->line, sizeof process->line);
+    keep_last_line(process);
     process->handler.on_line(process->user, process->line);
 }
 

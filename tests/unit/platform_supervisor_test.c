@@ -73,6 +73,8 @@ static void the_last_line_of_standard_error_is_kept(void **state) {
     (void)state;
     fixture f = run("echo first >&2; printf 'last words' >&2; exit 1", 1, false, false);
     assert_string_equal(f.last.last_line, "last words");
+    f = run("echo 'mosa: it is broken' >&2; echo '      mend it' >&2; exit 1", 1, false, false);
+    assert_string_equal(f.last.last_line, "mosa: it is broken; mend it");
 }
 
 static void an_endless_line_is_cut(void **state) {
