@@ -21,9 +21,12 @@ static bool print_text(void *user, const mosa_event *event) {
 static int write_messages(char *out, size_t size, const char *question) {
     size_t n = (size_t)snprintf(out, size, "[{\"role\":\"user\",\"content\":\"");
     for (const char *c = question; *c && n + 8 < size; c++) {
-        if (*c == '"' || *c == '\\') n += (size_t)snprintf(out + n, size - n, "\\%c", *c);
-        else if ((unsigned char)*c < 0x20) n += (size_t)snprintf(out + n, size - n, "\\u%04x", *c);
-        else out[n++] = *c;
+        if (*c == '"' || *c == '\\')
+            n += (size_t)snprintf(out + n, size - n, "\\%c", *c);
+        else if ((unsigned char)*c < 0x20)
+            n += (size_t)snprintf(out + n, size - n, "\\u%04x", *c);
+        else
+            out[n++] = *c;
     }
     return snprintf(out + n, size - n, "\"}]") < (int)(size - n);
 }
@@ -57,8 +60,10 @@ int main(int argc, char **argv) {
     mosa_engine_options options = {.model = argv[1], .max_sequences = 1};
     mosa_status status = mosa_engine_open(&options, &engine, &err);
     if (status == MOSA_OK) status = answer(engine, argv[2], &err);
-    if (status == MOSA_OK) putchar('\n');
-    else if (err.message[0]) fprintf(stderr, "%s\n%s\n", err.message, err.hint);
+    if (status == MOSA_OK)
+        putchar('\n');
+    else if (err.message[0])
+        fprintf(stderr, "%s\n%s\n", err.message, err.hint);
     mosa_engine_close(engine);
     return status == MOSA_OK ? 0 : 1;
 }

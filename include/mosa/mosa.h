@@ -26,31 +26,31 @@ extern "C" {
 typedef struct mosa_engine mosa_engine;
 
 typedef struct mosa_engine_options {
-    const char *model;         // GGUF file (or first part of a split one) or Hugging Face folder
-    const char *device;        // "cpu" (default), "cpu:ref" (plain C kernels only)
-    const char *quantize;      // NULL: as stored; "q8_0" or "q4_k": quantise the matrices of an unquantised model at load
-    const char *kv_type;       // "f16" (default) or "f32"
-    int threads;               // 0 = all CPUs this process may use
-    int64_t context_tokens;    // longest sequence; 0 = the model's own limit, cut to what kv_memory_bytes can hold
-    int64_t kv_memory_bytes;   // memory for KV pages; 0 = enough for max_sequences at 4096 tokens or one full context
-    int max_sequences;         // running at the same time; 0 = 32
-    int max_queued;            // waiting; one more is refused with MOSA_EBUSY; 0 = 1024
-    int max_batch_tokens;      // rows of one step, shared by prefill and decode; 0 = 512
-    bool no_prefix_cache;      // do not share pages between requests with equal prefixes
+    const char *model;       // GGUF file (or first part of a split one) or Hugging Face folder
+    const char *device;      // "cpu" (default), "cpu:ref" (plain C kernels only)
+    const char *quantize;    // NULL: as stored; "q8_0" or "q4_k": quantise the matrices of an unquantised model at load
+    const char *kv_type;     // "f16" (default) or "f32"
+    int threads;             // 0 = all CPUs this process may use
+    int64_t context_tokens;  // longest sequence; 0 = the model's own limit, cut to what kv_memory_bytes can hold
+    int64_t kv_memory_bytes; // memory for KV pages; 0 = enough for max_sequences at 4096 tokens or one full context
+    int max_sequences;       // running at the same time; 0 = 32
+    int max_queued;          // waiting; one more is refused with MOSA_EBUSY; 0 = 1024
+    int max_batch_tokens;    // rows of one step, shared by prefill and decode; 0 = 512
+    bool no_prefix_cache;    // do not share pages between requests with equal prefixes
 } mosa_engine_options;
 
 typedef struct mosa_engine_info {
-    char name[128];            // general.name, or the file's name
-    char architecture[32];     // "llama"
-    char quantization[32];     // "Q4_K" : the type that most weights have
-    int64_t parameters;        // number of weights
-    int64_t context_tokens;    // longest sequence that this engine accepts
+    char name[128];         // general.name, or the file's name
+    char architecture[32];  // "llama"
+    char quantization[32];  // "Q4_K" : the type that most weights have
+    int64_t parameters;     // number of weights
+    int64_t context_tokens; // longest sequence that this engine accepts
     int64_t train_context_tokens;
     int vocab_size, width, layers;
     int64_t weight_bytes, kv_bytes, scratch_bytes;
     int64_t kv_pages;
     int page_tokens;
-    int64_t load_ns;           // what opening took
+    int64_t load_ns; // what opening took
     char device[64];
     bool can_embed;
 } mosa_engine_info;
@@ -108,27 +108,27 @@ typedef enum mosa_request_kind {
 
 typedef struct mosa_request {
     mosa_request_kind kind;
-    const int32_t *tokens;    // (n_tokens) the prompt; at least one
+    const int32_t *tokens; // (n_tokens) the prompt; at least one
     size_t n_tokens;
     mosa_sampling sampling;
-    int64_t max_tokens;       // generated at most; 0 = up to the context
-    int64_t min_tokens;       // end tokens are not sampled before
-    const char *const *stop;  // (n_stop) strings that end the output; they are not part of it
+    int64_t max_tokens;      // generated at most; 0 = up to the context
+    int64_t min_tokens;      // end tokens are not sampled before
+    const char *const *stop; // (n_stop) strings that end the output; they are not part of it
     int n_stop;
     bool ignore_eos;
-    int top_logprobs;         // -1: no logprobs; n >= 0: the sampled token's and the n best (n <= 20)
-    bool prompt_logprobs;     // also events for the prompt's tokens (from the second on)
-    int priority;             // higher first; equal priorities in order of arrival
+    int top_logprobs;     // -1: no logprobs; n >= 0: the sampled token's and the n best (n <= 20)
+    bool prompt_logprobs; // also events for the prompt's tokens (from the second on)
+    int priority;         // higher first; equal priorities in order of arrival
 } mosa_request;
 
 mosa_request mosa_request_default(void); // generate, greedy off: temperature 1, no limits, no logprobs
 
 typedef enum mosa_finish {
-    MOSA_FINISH_NONE = 0,  // still running
-    MOSA_FINISH_STOP,      // end token or stop string
-    MOSA_FINISH_LENGTH,    // max_tokens or the context's end
+    MOSA_FINISH_NONE = 0, // still running
+    MOSA_FINISH_STOP,     // end token or stop string
+    MOSA_FINISH_LENGTH,   // max_tokens or the context's end
     MOSA_FINISH_CANCELLED,
-    MOSA_FINISH_ERROR,     // event.error says why
+    MOSA_FINISH_ERROR, // event.error says why
 } mosa_finish;
 
 typedef struct mosa_logprob {
@@ -141,18 +141,18 @@ enum { MOSA_TOP_LOGPROBS_MAX = 20, MOSA_STOP_MAX = 16, MOSA_STOP_BYTES_MAX = 102
 // What one step did for one request. Pointers are valid until the next step.
 typedef struct mosa_event {
     uint64_t request;
-    int32_t token;          // -1 when this event carries no token
-    bool is_prompt;         // token belongs to the prompt (prompt_logprobs)
-    float logprob;          // of token under the model's distribution, before temperature and penalties
+    int32_t token;  // -1 when this event carries no token
+    bool is_prompt; // token belongs to the prompt (prompt_logprobs)
+    float logprob;  // of token under the model's distribution, before temperature and penalties
     int n_top;
     const mosa_logprob *top; // (n_top) best first
-    const char *text;       // new text that is safe to show: whole characters, nothing that may become a stop string
+    const char *text;        // new text that is safe to show: whole characters, nothing that may become a stop string
     size_t text_len;
     mosa_finish finish;
-    int stop_index;         // which stop string matched, or -1
-    const float *embedding; // (width) for MOSA_EMBED_*, in the last event
+    int stop_index;                                          // which stop string matched, or -1
+    const float *embedding;                                  // (width) for MOSA_EMBED_*, in the last event
     int32_t prompt_tokens, cached_tokens, completion_tokens; // usage so far
-    const mosa_error *error; // with MOSA_FINISH_ERROR
+    const mosa_error *error;                                 // with MOSA_FINISH_ERROR
 } mosa_event;
 
 // Queues a request. Everything is copied. Fails at once with a 4xx status when it can never run (prompt beyond the

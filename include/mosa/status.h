@@ -7,22 +7,22 @@
 
 typedef enum mosa_status {
     MOSA_OK = 0,
-    MOSA_EINVALID,      // a request or argument is wrong; the caller must change it
-    MOSA_EUNSUPPORTED,  // well formed, but we do not do that (an op, a type, a keyword)
-    MOSA_ECORRUPT,      // bytes from a file or peer break their format
-    MOSA_ENOTFOUND,     // no such model, file, route
-    MOSA_EEXISTS,       // it is already there
-    MOSA_EAUTH,         // missing or wrong credentials
-    MOSA_EFORBIDDEN,    // known caller, not allowed
-    MOSA_ECONTEXT,      // prompt does not fit the context window
-    MOSA_ELIMIT,        // a configured bound was hit; the message names its configuration key
-    MOSA_EBUSY,         // queue full or not ready; retry later
-    MOSA_EUNAVAILABLE,  // the engine behind the request is gone; retry later
-    MOSA_ECANCELLED,    // the caller gave up
-    MOSA_ETIMEOUT,      // a deadline passed
-    MOSA_EIO,           // the operating system refused; errno is in the message
-    MOSA_ENOMEM,        // out of memory
-    MOSA_EINTERNAL,     // a broken promise of ours
+    MOSA_EINVALID,     // a request or argument is wrong; the caller must change it
+    MOSA_EUNSUPPORTED, // well formed, but we do not do that (an op, a type, a keyword)
+    MOSA_ECORRUPT,     // bytes from a file or peer break their format
+    MOSA_ENOTFOUND,    // no such model, file, route
+    MOSA_EEXISTS,      // it is already there
+    MOSA_EAUTH,        // missing or wrong credentials
+    MOSA_EFORBIDDEN,   // known caller, not allowed
+    MOSA_ECONTEXT,     // prompt does not fit the context window
+    MOSA_ELIMIT,       // a configured bound was hit; the message names its configuration key
+    MOSA_EBUSY,        // queue full or not ready; retry later
+    MOSA_EUNAVAILABLE, // the engine behind the request is gone; retry later
+    MOSA_ECANCELLED,   // the caller gave up
+    MOSA_ETIMEOUT,     // a deadline passed
+    MOSA_EIO,          // the operating system refused; errno is in the message
+    MOSA_ENOMEM,       // out of memory
+    MOSA_EINTERNAL,    // a broken promise of ours
     MOSA_STATUS_COUNT
 } mosa_status;
 

@@ -22,16 +22,39 @@ typedef struct bench_values {
 } bench_values;
 
 static const mosa_option options[] = {
-    {.flag = "--prompt", .aliases = "-p --n-prompt", .type = MOSA_OPTION_INT, .fallback = "512", .min = 1, .max = 1048576,
-     .help = "Prompt tokens of the prefill test.", MOSA_OPTION_FIELD(bench_values, prompt)},
-    {.flag = "--generate", .aliases = "-n --n-gen", .type = MOSA_OPTION_INT, .fallback = "64", .min = 2, .max = 1048576,
-     .help = "Tokens that each stream generates.", MOSA_OPTION_FIELD(bench_values, generate)},
-    {.flag = "--streams", .aliases = "-b", .type = MOSA_OPTION_LIST, .value = "N",
+    {.flag = "--prompt",
+     .aliases = "-p --n-prompt",
+     .type = MOSA_OPTION_INT,
+     .fallback = "512",
+     .min = 1,
+     .max = 1048576,
+     .help = "Prompt tokens of the prefill test.",
+     MOSA_OPTION_FIELD(bench_values, prompt)},
+    {.flag = "--generate",
+     .aliases = "-n --n-gen",
+     .type = MOSA_OPTION_INT,
+     .fallback = "64",
+     .min = 2,
+     .max = 1048576,
+     .help = "Tokens that each stream generates.",
+     MOSA_OPTION_FIELD(bench_values, generate)},
+    {.flag = "--streams",
+     .aliases = "-b",
+     .type = MOSA_OPTION_LIST,
+     .value = "N",
      .help = "Streams at the same time; repeat it for several tests. Default: 1, 4, 8 and 16.",
      MOSA_OPTION_FIELD(bench_values, streams)},
-    {.flag = "--repeat", .aliases = "-r", .type = MOSA_OPTION_INT, .fallback = "3", .min = 1, .max = 1000,
-     .help = "Runs of each test; the median counts.", MOSA_OPTION_FIELD(bench_values, repeat)},
-    {.flag = "--json", .type = MOSA_OPTION_BOOL, .help = "Print one JSON object instead of a table.",
+    {.flag = "--repeat",
+     .aliases = "-r",
+     .type = MOSA_OPTION_INT,
+     .fallback = "3",
+     .min = 1,
+     .max = 1000,
+     .help = "Runs of each test; the median counts.",
+     MOSA_OPTION_FIELD(bench_values, repeat)},
+    {.flag = "--json",
+     .type = MOSA_OPTION_BOOL,
+     .help = "Print one JSON object instead of a table.",
      MOSA_OPTION_FIELD(bench_values, json)},
     MOSA_LOCAL_ENGINE_OPTIONS(bench_values),
 };
@@ -124,7 +147,8 @@ static mosa_status run_streams(bench *b, int streams, int64_t n_prompt, int64_t 
         for (int i = 0; i < n; i++) {
             started += events[i].token >= 0 && events[i].completion_tokens == 1;
             finished += events[i].finish != MOSA_FINISH_NONE;
-            if (events[i].finish == MOSA_FINISH_ERROR) return mosa_fail(err, events[i].error->status, "%s", events[i].error->message);
+            if (events[i].finish == MOSA_FINISH_ERROR)
+                return mosa_fail(err, events[i].error->status, "%s", events[i].error->message);
         }
         if (!first && started == streams) first = mosa_clock_ns();
     }
@@ -199,9 +223,13 @@ static mosa_status open_engine(bench *b, const char *name, int most, mosa_error 
     MOSA_TRY(mosa_model_path_find(name, &path, err));
     int64_t context = b->values->prompt > SHORT_PROMPT + b->values->generate ? b->values->prompt + 32
                                                                              : SHORT_PROMPT + b->values->generate + 32;
-    mosa_engine_options engine = {.model = path, .device = flags->device, .quantize = flags->quantize,
-                                  .kv_type = flags->kv_type, .threads = (int)flags->threads,
-                                  .context_tokens = flags->ctx ? flags->ctx : context, .max_sequences = most,
+    mosa_engine_options engine = {.model = path,
+                                  .device = flags->device,
+                                  .quantize = flags->quantize,
+                                  .kv_type = flags->kv_type,
+                                  .threads = (int)flags->threads,
+                                  .context_tokens = flags->ctx ? flags->ctx : context,
+                                  .max_sequences = most,
                                   .no_prefix_cache = true};
     MOSA_TRY(mosa_engine_open(&engine, &b->engine, err));
     mosa_engine_get_info(b->engine, &b->info);
@@ -235,10 +263,10 @@ static mosa_status run(mosa_command_call *call, mosa_error *err) {
         status = run_tests(&b, streams, count, err);
     }
     if (status == MOSA_OK && b.values->json) {
-        json_t *all = json_pack("{s:s, s:s, s:s, s:I, s:f, s:f, s:O}", "model", b.info.name, "quantization",
-                                b.info.quantization, "device", b.info.device, "weight_bytes",
-                                (json_int_t)b.info.weight_bytes, "load_s", (double)b.info.load_ns * 1e-9,
-                                "read_bandwidth", b.bandwidth, "results", b.results);
+        json_t *all =
+            json_pack("{s:s, s:s, s:s, s:I, s:f, s:f, s:O}", "model", b.info.name, "quantization", b.info.quantization,
+                      "device", b.info.device, "weight_bytes", (json_int_t)b.info.weight_bytes, "load_s",
+                      (double)b.info.load_ns * 1e-9, "read_bandwidth", b.bandwidth, "results", b.results);
         MOSA_AUTO_FREE char *text = all ? json_dumps(all, JSON_INDENT(2)) : NULL;
         puts(text ? text : "{}");
         json_decref(all);
@@ -254,9 +282,10 @@ const mosa_command mosa_command_bench = {
     .group = MOSA_GROUP_TOOLS,
     .summary = "Measure the speed of a model on this machine",
     .usage = "MODEL",
-    .description = "Prefill of one prompt, then decoding with one and more streams, from random tokens. Decoding one stream "
-                   "is set against the read bandwidth, which bounds it.\n\n"
-                   "  mosa bench model.gguf --prompt 512 --streams 1 --streams 8",
+    .description =
+        "Prefill of one prompt, then decoding with one and more streams, from random tokens. Decoding one stream "
+        "is set against the read bandwidth, which bounds it.\n\n"
+        "  mosa bench model.gguf --prompt 512 --streams 1 --streams 8",
     .options = &table,
     .values_bytes = sizeof(bench_values),
     .min_arguments = 1,

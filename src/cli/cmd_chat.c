@@ -13,7 +13,9 @@ typedef struct chat_values {
 } chat_values;
 
 static const mosa_option options[] = {
-    {.flag = "--system", .type = MOSA_OPTION_STRING, .help = "System message at the start of the conversation.",
+    {.flag = "--system",
+     .type = MOSA_OPTION_STRING,
+     .help = "System message at the start of the conversation.",
      MOSA_OPTION_FIELD(chat_values, system)},
     MOSA_LOCAL_SAMPLING_OPTIONS(chat_values),
     MOSA_LOCAL_ENGINE_OPTIONS(chat_values),
@@ -45,7 +47,8 @@ static void reset(conversation *c, const char *system) {
 
 static void undo(conversation *c) {
     size_t n = json_array_size(c->messages);
-    if (n >= 2 && strcmp(json_string_value(json_object_get(json_array_get(c->messages, n - 1), "role")), "assistant") == 0) {
+    if (n >= 2 &&
+        strcmp(json_string_value(json_object_get(json_array_get(c->messages, n - 1), "role")), "assistant") == 0) {
         json_array_remove(c->messages, n - 1);
         json_array_remove(c->messages, n - 2);
     }
@@ -70,10 +73,14 @@ static mosa_status reply(conversation *c, mosa_error *err) {
 // Handles a line that begins with a slash; false = leave.
 static bool command(conversation *c, const char *line) {
     if (strcmp(line, "/exit") == 0 || strcmp(line, "/quit") == 0 || strcmp(line, "/bye") == 0) return false;
-    if (strcmp(line, "/reset") == 0 || strcmp(line, "/clear") == 0) reset(c, c->values->system);
-    else if (strncmp(line, "/system ", 8) == 0) reset(c, line + 8);
-    else if (strcmp(line, "/undo") == 0) undo(c);
-    else printf("%s", help_text);
+    if (strcmp(line, "/reset") == 0 || strcmp(line, "/clear") == 0)
+        reset(c, c->values->system);
+    else if (strncmp(line, "/system ", 8) == 0)
+        reset(c, line + 8);
+    else if (strcmp(line, "/undo") == 0)
+        undo(c);
+    else
+        printf("%s", help_text);
     return true;
 }
 
@@ -101,8 +108,10 @@ static void converse(conversation *c) {
         if (len < 0) break;
         while (len > 0 && (line[len - 1] == '\n' || line[len - 1] == '\r')) line[--len] = '\0';
         if (len == 0) continue;
-        if (line[0] != '/') ask(c, line);
-        else if (!command(c, line)) break;
+        if (line[0] != '/')
+            ask(c, line);
+        else if (!command(c, line))
+            break;
     }
     if (prompt) putchar('\n');
 }
@@ -131,8 +140,9 @@ const mosa_command mosa_command_chat = {
     .group = MOSA_GROUP_TALK,
     .summary = "Talk to a model in the terminal",
     .usage = "MODEL",
-    .description = "Loads the model in this process. Earlier turns stay in its cache, so each question only costs its own "
-                   "tokens.\n\n  mosa chat examples/mosa-tiny.gguf",
+    .description =
+        "Loads the model in this process. Earlier turns stay in its cache, so each question only costs its own "
+        "tokens.\n\n  mosa chat examples/mosa-tiny.gguf",
     .options = &table,
     .values_bytes = sizeof(chat_values),
     .min_arguments = 1,

@@ -17,7 +17,10 @@ typedef struct pull_values {
 } pull_values;
 
 static const mosa_option options[] = {
-    {.flag = "--to", .aliases = "--local-dir -o", .type = MOSA_OPTION_STRING, .value = "FOLDER",
+    {.flag = "--to",
+     .aliases = "--local-dir -o",
+     .type = MOSA_OPTION_STRING,
+     .value = "FOLDER",
      .help = "Where to put the files. Default: below $MOSA_HOME/models, where other commands find them by name.",
      MOSA_OPTION_FIELD(pull_values, folder)},
 };
@@ -45,7 +48,8 @@ static void draw(const bar *b, int64_t done, int64_t total) {
     char blocks[BAR_WIDTH + 1];
     for (int i = 0; i < BAR_WIDTH; i++) blocks[i] = i < filled ? '#' : '.';
     blocks[BAR_WIDTH] = '\0';
-    fprintf(stderr, "\r\033[K%-40.40s [%s] %8.1f of %.1f MB", b->file, blocks, (double)done * 1e-6, (double)total * 1e-6);
+    fprintf(stderr, "\r\033[K%-40.40s [%s] %8.1f of %.1f MB", b->file, blocks, (double)done * 1e-6,
+            (double)total * 1e-6);
     if (rate > 0) fprintf(stderr, "  %6.1f MB/s", rate * 1e-6);
     if (rate > 0 && total > done) fprintf(stderr, "  %.0f s left", (double)(total - done) / rate);
 }
@@ -63,8 +67,10 @@ static mosa_status fetch_all(const mosa_hub *hub, const mosa_hub_name *name, con
     for (size_t i = 0; i < listing->n_files; i++) {
         if (!listing->files[i].wanted) continue;
         mosa_status status = mosa_hub_fetch(hub, name, &listing->files[i], folder, on_progress, &progress, err);
-        if (progress.terminal) fputc('\n', stderr);
-        else if (status == MOSA_OK) fprintf(stderr, "%s: complete\n", listing->files[i].name);
+        if (progress.terminal)
+            fputc('\n', stderr);
+        else if (status == MOSA_OK)
+            fprintf(stderr, "%s: complete\n", listing->files[i].name);
         if (status != MOSA_OK) return status;
     }
     return MOSA_OK;
@@ -99,10 +105,11 @@ const mosa_command mosa_command_pull = {
     .group = MOSA_GROUP_MODELS,
     .summary = "Fetch a model from a hub",
     .usage = "hf:ORG/NAME[@REVISION][:FILE]",
-    .description = "Goes on where an earlier pull stopped and verifies every checksum. HF_ENDPOINT names another hub or a "
-                   "mirror, HF_TOKEN a token for models that need one.\n\n"
-                   "  mosa pull hf:Qwen/Qwen3-0.6B\n"
-                   "  mosa pull hf:org/name-GGUF:name-Q4_K_M.gguf",
+    .description =
+        "Goes on where an earlier pull stopped and verifies every checksum. HF_ENDPOINT names another hub or a "
+        "mirror, HF_TOKEN a token for models that need one.\n\n"
+        "  mosa pull hf:Qwen/Qwen3-0.6B\n"
+        "  mosa pull hf:org/name-GGUF:name-Q4_K_M.gguf",
     .options = &table,
     .values_bytes = sizeof(pull_values),
     .min_arguments = 1,

@@ -14,9 +14,13 @@ typedef struct run_values {
 } run_values;
 
 static const mosa_option options[] = {
-    {.flag = "--raw", .type = MOSA_OPTION_BOOL, .help = "Continue the prompt as it is, without the chat template.",
+    {.flag = "--raw",
+     .type = MOSA_OPTION_BOOL,
+     .help = "Continue the prompt as it is, without the chat template.",
      MOSA_OPTION_FIELD(run_values, raw)},
-    {.flag = "--system", .type = MOSA_OPTION_STRING, .help = "System message before the prompt.",
+    {.flag = "--system",
+     .type = MOSA_OPTION_STRING,
+     .help = "System message before the prompt.",
      MOSA_OPTION_FIELD(run_values, system)},
     MOSA_LOCAL_SAMPLING_OPTIONS(run_values),
     MOSA_LOCAL_ENGINE_OPTIONS(run_values),
@@ -66,13 +70,15 @@ static mosa_status run(mosa_command_call *call, mosa_error *err) {
     bool piped = call->arguments.count < 2 || strcmp(call->arguments.items[1], "-") == 0;
     if (piped && isatty(STDIN_FILENO)) {
         mosa_fail(err, MOSA_EINVALID, "no prompt given");
-        return mosa_hint(err, "mosa run MODEL \"prompt\", or pipe the prompt in; `mosa chat MODEL` talks back and forth");
+        return mosa_hint(err,
+                         "mosa run MODEL \"prompt\", or pipe the prompt in; `mosa chat MODEL` talks back and forth");
     }
     mosa_buf input = {0};
     mosa_engine *engine = NULL;
     mosa_status status = piped ? read_stdin(&input, err) : MOSA_OK;
     if (status == MOSA_OK) status = mosa_local_open(call->arguments.items[0], &values->local, 1, &engine, err);
-    if (status == MOSA_OK) status = answer(engine, values, piped ? mosa_buf_str(&input) : call->arguments.items[1], err);
+    if (status == MOSA_OK)
+        status = answer(engine, values, piped ? mosa_buf_str(&input) : call->arguments.items[1], err);
     mosa_engine_close(engine);
     mosa_buf_finish(&input);
     return status;
@@ -84,10 +90,11 @@ const mosa_command mosa_command_run = {
     .group = MOSA_GROUP_TALK,
     .summary = "Answer one prompt and exit",
     .usage = "MODEL [PROMPT]",
-    .description = "Loads the model in this process and streams its answer. Without PROMPT (or with -) the prompt is read "
-                   "from standard input.\n\n"
-                   "  mosa run examples/mosa-tiny.gguf \"Tell me a story.\"\n"
-                   "  mosa run --raw --temperature 0 model.gguf \"Once upon a time\"",
+    .description =
+        "Loads the model in this process and streams its answer. Without PROMPT (or with -) the prompt is read "
+        "from standard input.\n\n"
+        "  mosa run examples/mosa-tiny.gguf \"Tell me a story.\"\n"
+        "  mosa run --raw --temperature 0 model.gguf \"Once upon a time\"",
     .options = &table,
     .values_bytes = sizeof(run_values),
     .min_arguments = 1,

@@ -3,8 +3,8 @@
 #include "cli/convert.h"
 
 #include "base/file.h"
-#include "codec/json.h"
 #include "base/out_file.h"
+#include "codec/json.h"
 
 #include <stdio.h>
 #include <stdlib.h>

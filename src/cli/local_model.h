@@ -18,44 +18,95 @@ typedef struct mosa_local_flags {
 
 // Rows for a command's table; `values` is the type of its values, whose member `local` is a mosa_local_flags.
 #define MOSA_LOCAL_ENGINE_OPTIONS(values)                                                                              \
-    {.flag = "--threads", .aliases = "-t", .type = MOSA_OPTION_INT, .fallback = "0", .min = 0, .max = 1024,            \
+    {.flag = "--threads",                                                                                              \
+     .aliases = "-t",                                                                                                  \
+     .type = MOSA_OPTION_INT,                                                                                          \
+     .fallback = "0",                                                                                                  \
+     .min = 0,                                                                                                         \
+     .max = 1024,                                                                                                      \
      .help = "Kernel threads; 0 uses every CPU that this process may run on.",                                         \
-     MOSA_OPTION_FIELD(values, local.threads)},                                                                          \
-        {.flag = "--ctx", .aliases = "--max-model-len -c --ctx-size", .type = MOSA_OPTION_INT, .fallback = "0",        \
-         .min = 0, .max = 16777216, .help = "Longest sequence in tokens; 0 takes the model's limit, if memory allows.",\
-         MOSA_OPTION_FIELD(values, local.ctx)},                                                                          \
-        {.flag = "--kv-type", .aliases = "--kv-cache-dtype", .type = MOSA_OPTION_CHOICE, .fallback = "f16",            \
-         .choices = "f16|f32", .help = "Type of cached keys and values.", MOSA_OPTION_FIELD(values, local.kv_type)},     \
-        {.flag = "--quantize", .type = MOSA_OPTION_CHOICE, .choices = "q8_0|q4_k",                                     \
+     MOSA_OPTION_FIELD(values, local.threads)},                                                                        \
+        {.flag = "--ctx",                                                                                              \
+         .aliases = "--max-model-len -c --ctx-size",                                                                   \
+         .type = MOSA_OPTION_INT,                                                                                      \
+         .fallback = "0",                                                                                              \
+         .min = 0,                                                                                                     \
+         .max = 16777216,                                                                                              \
+         .help = "Longest sequence in tokens; 0 takes the model's limit, if memory allows.",                           \
+         MOSA_OPTION_FIELD(values, local.ctx)},                                                                        \
+        {.flag = "--kv-type",                                                                                          \
+         .aliases = "--kv-cache-dtype",                                                                                \
+         .type = MOSA_OPTION_CHOICE,                                                                                   \
+         .fallback = "f16",                                                                                            \
+         .choices = "f16|f32",                                                                                         \
+         .help = "Type of cached keys and values.",                                                                    \
+         MOSA_OPTION_FIELD(values, local.kv_type)},                                                                    \
+        {.flag = "--quantize",                                                                                         \
+         .type = MOSA_OPTION_CHOICE,                                                                                   \
+         .choices = "q8_0|q4_k",                                                                                       \
          .help = "Quantise the matrices of an unquantised model while loading.",                                       \
-         MOSA_OPTION_FIELD(values, local.quantize)},                                                                     \
-        {.flag = "--device", .type = MOSA_OPTION_STRING, .fallback = "cpu", .choices = "cpu|cpu:ref",                  \
-         .help = "Where to run; cpu:ref uses the plain C kernels only.", MOSA_OPTION_FIELD(values, local.device)}
+         MOSA_OPTION_FIELD(values, local.quantize)},                                                                   \
+    {                                                                                                                  \
+        .flag = "--device", .type = MOSA_OPTION_STRING, .fallback = "cpu", .choices = "cpu|cpu:ref",                   \
+        .help = "Where to run; cpu:ref uses the plain C kernels only.", MOSA_OPTION_FIELD(values, local.device)        \
+    }
 
 #define MOSA_LOCAL_SAMPLING_OPTIONS(values)                                                                            \
-    {.flag = "--max-tokens", .aliases = "-n --n-predict", .type = MOSA_OPTION_INT, .fallback = "512", .min = 0,        \
-     .max = 16777216, .help = "Tokens to generate at most; 0 goes on to the end of the context.",                      \
-     MOSA_OPTION_FIELD(values, local.max_tokens)},                                                                       \
-        {.flag = "--temperature", .aliases = "--temp", .type = MOSA_OPTION_FLOAT, .fallback = "0.7", .min = 0,         \
-         .max = 100, .help = "0 always takes the likeliest token.", MOSA_OPTION_FIELD(values, local.temperature)},       \
-        {.flag = "--top-p", .type = MOSA_OPTION_FLOAT, .fallback = "0.95", .min = 0, .max = 1,                         \
+    {.flag = "--max-tokens",                                                                                           \
+     .aliases = "-n --n-predict",                                                                                      \
+     .type = MOSA_OPTION_INT,                                                                                          \
+     .fallback = "512",                                                                                                \
+     .min = 0,                                                                                                         \
+     .max = 16777216,                                                                                                  \
+     .help = "Tokens to generate at most; 0 goes on to the end of the context.",                                       \
+     MOSA_OPTION_FIELD(values, local.max_tokens)},                                                                     \
+        {.flag = "--temperature",                                                                                      \
+         .aliases = "--temp",                                                                                          \
+         .type = MOSA_OPTION_FLOAT,                                                                                    \
+         .fallback = "0.7",                                                                                            \
+         .min = 0,                                                                                                     \
+         .max = 100,                                                                                                   \
+         .help = "0 always takes the likeliest token.",                                                                \
+         MOSA_OPTION_FIELD(values, local.temperature)},                                                                \
+        {.flag = "--top-p",                                                                                            \
+         .type = MOSA_OPTION_FLOAT,                                                                                    \
+         .fallback = "0.95",                                                                                           \
+         .min = 0,                                                                                                     \
+         .max = 1,                                                                                                     \
          .help = "Sample from the smallest set of tokens with this probability in all.",                               \
-         MOSA_OPTION_FIELD(values, local.top_p)},                                                                        \
-        {.flag = "--top-k", .type = MOSA_OPTION_INT, .fallback = "0", .min = 0, .max = 1000000000,                     \
-         .help = "Sample from the k likeliest tokens; 0 is off.", MOSA_OPTION_FIELD(values, local.top_k)},               \
-        {.flag = "--min-p", .type = MOSA_OPTION_FLOAT, .fallback = "0", .min = 0, .max = 1,                            \
-         .help = "Drop tokens less likely than this share of the likeliest.", MOSA_OPTION_FIELD(values, local.min_p)},   \
-        {.flag = "--seed", .type = MOSA_OPTION_INT, .fallback = "0", .min = 0, .max = 9007199254740992.0,              \
-         .help = "Same seed, same answer.", MOSA_OPTION_FIELD(values, local.seed)},                                      \
-        {.flag = "--stats", .type = MOSA_OPTION_BOOL, .help = "Print speed and token counts at the end.",              \
-         MOSA_OPTION_FIELD(values, local.stats)}
+         MOSA_OPTION_FIELD(values, local.top_p)},                                                                      \
+        {.flag = "--top-k",                                                                                            \
+         .type = MOSA_OPTION_INT,                                                                                      \
+         .fallback = "0",                                                                                              \
+         .min = 0,                                                                                                     \
+         .max = 1000000000,                                                                                            \
+         .help = "Sample from the k likeliest tokens; 0 is off.",                                                      \
+         MOSA_OPTION_FIELD(values, local.top_k)},                                                                      \
+        {.flag = "--min-p",                                                                                            \
+         .type = MOSA_OPTION_FLOAT,                                                                                    \
+         .fallback = "0",                                                                                              \
+         .min = 0,                                                                                                     \
+         .max = 1,                                                                                                     \
+         .help = "Drop tokens less likely than this share of the likeliest.",                                          \
+         MOSA_OPTION_FIELD(values, local.min_p)},                                                                      \
+        {.flag = "--seed",                                                                                             \
+         .type = MOSA_OPTION_INT,                                                                                      \
+         .fallback = "0",                                                                                              \
+         .min = 0,                                                                                                     \
+         .max = 9007199254740992.0,                                                                                    \
+         .help = "Same seed, same answer.",                                                                            \
+         MOSA_OPTION_FIELD(values, local.seed)},                                                                       \
+    {                                                                                                                  \
+        .flag = "--stats", .type = MOSA_OPTION_BOOL, .help = "Print speed and token counts at the end.",               \
+        MOSA_OPTION_FIELD(values, local.stats)                                                                         \
+    }
 
 // Opens the model that `name` means (cli/model_path.h) with these flags.
 mosa_status mosa_local_open(const char *name, const mosa_local_flags *flags, int max_sequences, mosa_engine **out,
                             mosa_error *err);
 
 typedef struct mosa_local_answer {
-    mosa_buf text;          // all of it
+    mosa_buf text; // all of it
     int32_t prompt_tokens, cached_tokens, completion_tokens;
     int64_t first_token_ns; // from submission
     int64_t total_ns;

@@ -61,8 +61,12 @@ static int64_t available_memory(void) {
     return kib ? (int64_t)kib * 1024 : (int64_t)1 << 32;
 }
 
-static int64_t min_i64(int64_t a, int64_t b) { return a < b ? a : b; }
-static int64_t max_i64(int64_t a, int64_t b) { return a > b ? a : b; }
+static int64_t min_i64(int64_t a, int64_t b) {
+    return a < b ? a : b;
+}
+static int64_t max_i64(int64_t a, int64_t b) {
+    return a > b ? a : b;
+}
 
 // Pages for the asked memory, or by default for max_sequences of ordinary length and at least one full context, within
 // half of what the machine has left. The context shrinks when even one sequence of full length does not fit.
@@ -71,8 +75,11 @@ static mosa_status size_kv(mosa_engine *e, const mosa_engine_options *o, mosa_kv
     bool f32 = strcasecmp(o->kv_type, "f32") == 0;
     if (!f32 && strcasecmp(o->kv_type, "f16") != 0)
         return mosa_fail(err, MOSA_EINVALID, "kv_type is \"%s\", must be f16 or f32", o->kv_type);
-    *spec = (mosa_kv_spec){.layers = c->layers, .kv_heads = c->kv_heads, .head_width = c->head_width,
-                           .page_tokens = MOSA_PAGE_TOKENS, .dtype = f32 ? MOSA_F32 : MOSA_F16};
+    *spec = (mosa_kv_spec){.layers = c->layers,
+                           .kv_heads = c->kv_heads,
+                           .head_width = c->head_width,
+                           .page_tokens = MOSA_PAGE_TOKENS,
+                           .dtype = f32 ? MOSA_F32 : MOSA_F16};
     int64_t page_bytes = (int64_t)e->backend->ops->kv_page_bytes(spec);
     int64_t context = o->context_tokens ? o->context_tokens : c->context;
     if (context > c->context) {
@@ -126,7 +133,9 @@ static mosa_status allocate_buffers(mosa_engine *e, const mosa_engine_options *o
     return mosa_fail(err, MOSA_ENOMEM, "out of memory for the buffers of a step");
 }
 
-static void copy_text(char *to, size_t size, const char *from) { snprintf(to, size, "%s", from ? from : ""); }
+static void copy_text(char *to, size_t size, const char *from) {
+    snprintf(to, size, "%s", from ? from : "");
+}
 
 static void fill_info(mosa_engine *e) {
     const mosa_model_source *source = mosa_model_get_source(e->model);
@@ -171,12 +180,17 @@ static mosa_status open_into(mosa_engine *e, const mosa_engine_options *o, mosa_
     MOSA_TRY(size_kv(e, o, &spec, err));
     MOSA_TRY(e->backend->ops->kv_create(e->backend, &spec, &e->kv, err));
     fill_info(e);
-    e->limits = (mosa_sequence_limits){.context_tokens = e->info.context_tokens, .page_tokens = MOSA_PAGE_TOKENS,
-                                       .vocab = e->info.vocab_size, .width = e->info.width,
+    e->limits = (mosa_sequence_limits){.context_tokens = e->info.context_tokens,
+                                       .page_tokens = MOSA_PAGE_TOKENS,
+                                       .vocab = e->info.vocab_size,
+                                       .width = e->info.width,
                                        .tokenizer = mosa_model_text_tokenizer(e->text)};
-    mosa_scheduler_options scheduler = {.pages = (int32_t)spec.pages, .page_tokens = MOSA_PAGE_TOKENS,
-                                        .max_running = o->max_sequences, .max_queued = o->max_queued,
-                                        .max_rows = e->max_rows, .share_prefixes = !o->no_prefix_cache};
+    mosa_scheduler_options scheduler = {.pages = (int32_t)spec.pages,
+                                        .page_tokens = MOSA_PAGE_TOKENS,
+                                        .max_running = o->max_sequences,
+                                        .max_queued = o->max_queued,
+                                        .max_rows = e->max_rows,
+                                        .share_prefixes = !o->no_prefix_cache};
     MOSA_TRY(mosa_scheduler_init(&e->scheduler, &scheduler, err));
     MOSA_TRY(mosa_sampler_init(&e->sampler, e->info.vocab_size, err));
     return allocate_buffers(e, o, err);
@@ -232,7 +246,9 @@ void mosa_engine_close(mosa_engine *e) {
     free(e);
 }
 
-void mosa_engine_get_info(const mosa_engine *engine, mosa_engine_info *info) { *info = engine->info; }
+void mosa_engine_get_info(const mosa_engine *engine, mosa_engine_info *info) {
+    *info = engine->info;
+}
 
 void mosa_engine_get_stats(const mosa_engine *engine, mosa_engine_stats *stats) {
     const mosa_engine_counters *c = &engine->counters;

@@ -32,7 +32,8 @@ mosa_status mosa_engine_submit(mosa_engine *engine, const mosa_request *request,
     sequence->id = atomic_fetch_add(&engine->next_id, 1);
     *id = sequence->id;
     sequence->next = atomic_load(&engine->inbox);
-    while (!atomic_compare_exchange_weak(&engine->inbox, &sequence->next, sequence)) {}
+    while (!atomic_compare_exchange_weak(&engine->inbox, &sequence->next, sequence)) {
+    }
     wake_if_sleeping(engine);
     return MOSA_OK;
 }
@@ -42,7 +43,8 @@ void mosa_engine_cancel(mosa_engine *engine, uint64_t id) {
     if (!cancel) return; // the sequence runs to its own end; nothing is lost but time
     cancel->id = id;
     cancel->next = atomic_load(&engine->cancels);
-    while (!atomic_compare_exchange_weak(&engine->cancels, &cancel->next, cancel)) {}
+    while (!atomic_compare_exchange_weak(&engine->cancels, &cancel->next, cancel)) {
+    }
     wake_if_sleeping(engine);
 }
 

@@ -1,7 +1,7 @@
 // The engine's insides, shared by its .c files and its tests.
 //
-// Threads. Submitters push to `inbox` and `cancels`, lock-free stacks that the engine's thread empties at the start of a
-// step. Everything below "engine thread" belongs to the thread that calls mosa_engine_step. Statistics are relaxed
+// Threads. Submitters push to `inbox` and `cancels`, lock-free stacks that the engine's thread empties at the start of
+// a step. Everything below "engine thread" belongs to the thread that calls mosa_engine_step. Statistics are relaxed
 // atomics that anybody reads. A sleeping engine waits on `wake_fd`; `sleeping` saves the submitters a system call
 // while it is awake.
 #ifndef MOSA_ENGINE_ENGINE_INTERNAL_H
@@ -60,19 +60,19 @@ struct mosa_engine {
     // Engine thread.
     mosa_scheduler scheduler;
     mosa_sampler sampler;
-    mosa_sequence *finished;    // destroyed at the start of the next step
-    int32_t *row_tokens;        // (max_rows)
-    int32_t *row_positions;     // (max_rows)
-    mosa_segment *segments;     // (max_running)
-    mosa_wanted_row *wanted;    // (max_rows)
-    float *selected;            // (max_outputs, D) hidden rows on their way to the head
-    mosa_event *events;         // (max_events)
-    size_t *text_offsets;       // (max_events) start of each event's text in step_text
-    mosa_logprob *tops;         // (max_events, MOSA_TOP_LOGPROBS_MAX)
+    mosa_sequence *finished; // destroyed at the start of the next step
+    int32_t *row_tokens;     // (max_rows)
+    int32_t *row_positions;  // (max_rows)
+    mosa_segment *segments;  // (max_running)
+    mosa_wanted_row *wanted; // (max_rows)
+    float *selected;         // (max_outputs, D) hidden rows on their way to the head
+    mosa_event *events;      // (max_events)
+    size_t *text_offsets;    // (max_events) start of each event's text in step_text
+    mosa_logprob *tops;      // (max_events, MOSA_TOP_LOGPROBS_MAX)
     int n_events, max_events;
-    mosa_buf step_text;         // texts of this step's events, one after another
-    mosa_buf piece;             // scratch of one detokenized token
-    mosa_error failure;         // what MOSA_FINISH_ERROR events point at
+    mosa_buf step_text; // texts of this step's events, one after another
+    mosa_buf piece;     // scratch of one detokenized token
+    mosa_error failure; // what MOSA_FINISH_ERROR events point at
 };
 
 // Called by mosa_engine_step (engine_step.c) and by open/close (engine.c).

@@ -69,8 +69,11 @@ static int lay_out_rows(mosa_engine *e) {
     for (int i = 0; i < e->scheduler.n_running; i++) {
         mosa_sequence *q = e->scheduler.running[i];
         if (q->rows == 0) continue;
-        e->segments[n++] = (mosa_segment){.row_begin = q->row_begin, .row_count = q->rows, .pos_begin = q->n_computed,
-                                          .n_pages = q->n_pages, .pages = q->pages};
+        e->segments[n++] = (mosa_segment){.row_begin = q->row_begin,
+                                          .row_count = q->rows,
+                                          .pos_begin = q->n_computed,
+                                          .n_pages = q->n_pages,
+                                          .pages = q->pages};
         memcpy(e->row_tokens + q->row_begin, q->tokens + q->n_computed, (size_t)q->rows * sizeof *q->tokens);
         for (int32_t r = 0; r < q->rows; r++) e->row_positions[q->row_begin + r] = q->n_computed + r;
     }
@@ -98,8 +101,11 @@ static bool is_end(const mosa_engine *e, int32_t token) {
 }
 
 static int32_t draw(mosa_engine *e, const mosa_sequence *q, const float *logits) {
-    mosa_sample_input input = {.logits = logits, .sampling = &q->request.sampling, .tokens = q->tokens,
-                               .n_prompt = q->n_prompt, .n_tokens = q->n_tokens};
+    mosa_sample_input input = {.logits = logits,
+                               .sampling = &q->request.sampling,
+                               .tokens = q->tokens,
+                               .n_prompt = q->n_prompt,
+                               .n_tokens = q->n_tokens};
     if (mosa_sequence_generated(q) < q->request.min_tokens)
         input.masked = mosa_model_text_end_ids(e->text, &input.n_masked);
     return mosa_sampler_draw(&e->sampler, &input);
@@ -119,8 +125,10 @@ static void emit_token(mosa_engine *e, mosa_sequence *q, int32_t token, const fl
     if (ended || full) mosa_detokenizer_flush(&q->detokenizer, &e->piece);
     event->stop_index = mosa_stop_matcher_push(&q->stop, mosa_buf_slice(&e->piece), &e->step_text);
     if (event->stop_index < 0 && (ended || full)) mosa_stop_matcher_flush(&q->stop, &e->step_text);
-    if (event->stop_index >= 0 || ended) finish(e, q, event, MOSA_FINISH_STOP);
-    else if (full) finish(e, q, event, MOSA_FINISH_LENGTH);
+    if (event->stop_index >= 0 || ended)
+        finish(e, q, event, MOSA_FINISH_STOP);
+    else if (full)
+        finish(e, q, event, MOSA_FINISH_LENGTH);
 }
 
 static void use_logits(mosa_engine *e, const mosa_wanted_row *row, const float *logits) {

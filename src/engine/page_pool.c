@@ -18,7 +18,9 @@ void mosa_page_pool_finish(mosa_page_pool *pool) {
     *pool = (mosa_page_pool){0};
 }
 
-int32_t mosa_page_pool_take(mosa_page_pool *pool) { return pool->n_free ? pool->free[--pool->n_free] : MOSA_NO_PAGE; }
+int32_t mosa_page_pool_take(mosa_page_pool *pool) {
+    return pool->n_free ? pool->free[--pool->n_free] : MOSA_NO_PAGE;
+}
 
 void mosa_page_pool_give(mosa_page_pool *pool, int32_t page) {
     assert(page >= 0 && page < pool->n_total && pool->n_free < pool->n_total);

@@ -1,7 +1,7 @@
 // The pool of KV pages: a stack of free page ids.
 //
-// A page is owned by exactly one of: this pool (free), a sequence (being filled), or a node of the prefix tree (full and
-// shareable). Sized at start; nothing is allocated afterwards. Thread: the engine's.
+// A page is owned by exactly one of: this pool (free), a sequence (being filled), or a node of the prefix tree (full
+// and shareable). Sized at start; nothing is allocated afterwards. Thread: the engine's.
 #ifndef MOSA_ENGINE_PAGE_POOL_H
 #define MOSA_ENGINE_PAGE_POOL_H
 

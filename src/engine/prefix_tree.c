@@ -8,7 +8,7 @@
 #include <string.h>
 
 struct mosa_prefix_node {
-    mosa_prefix_node *parent;    // NULL at the root's level
+    mosa_prefix_node *parent; // NULL at the root's level
     mosa_prefix_node *hash_next;
     mosa_prefix_node *older, *newer; // LRU list, only while evictable
     uint64_t hash;
@@ -39,7 +39,9 @@ int32_t mosa_prefix_node_page(const mosa_prefix_tree *tree, const mosa_prefix_no
     return (int32_t)(node - tree->nodes);
 }
 
-mosa_prefix_node *mosa_prefix_node_parent(const mosa_prefix_node *node) { return node->parent; }
+mosa_prefix_node *mosa_prefix_node_parent(const mosa_prefix_node *node) {
+    return node->parent;
+}
 
 static int32_t *node_tokens(const mosa_prefix_tree *tree, const mosa_prefix_node *node) {
     return tree->tokens + (size_t)(node - tree->nodes) * (size_t)tree->page_tokens;
@@ -68,8 +70,10 @@ mosa_prefix_node *mosa_prefix_tree_find(const mosa_prefix_tree *tree, const mosa
 static void lru_add_newest(mosa_prefix_tree *tree, mosa_prefix_node *node) {
     node->older = tree->lru_newest;
     node->newer = NULL;
-    if (tree->lru_newest) tree->lru_newest->newer = node;
-    else tree->lru_oldest = node;
+    if (tree->lru_newest)
+        tree->lru_newest->newer = node;
+    else
+        tree->lru_oldest = node;
     tree->lru_newest = node;
     node->evictable = true;
 }
@@ -78,17 +82,23 @@ static void lru_add_newest(mosa_prefix_tree *tree, mosa_prefix_node *node) {
 static void lru_add_oldest(mosa_prefix_tree *tree, mosa_prefix_node *node) {
     node->newer = tree->lru_oldest;
     node->older = NULL;
-    if (tree->lru_oldest) tree->lru_oldest->older = node;
-    else tree->lru_newest = node;
+    if (tree->lru_oldest)
+        tree->lru_oldest->older = node;
+    else
+        tree->lru_newest = node;
     tree->lru_oldest = node;
     node->evictable = true;
 }
 
 static void lru_remove(mosa_prefix_tree *tree, mosa_prefix_node *node) {
-    if (node->older) node->older->newer = node->newer;
-    else tree->lru_oldest = node->newer;
-    if (node->newer) node->newer->older = node->older;
-    else tree->lru_newest = node->older;
+    if (node->older)
+        node->older->newer = node->newer;
+    else
+        tree->lru_oldest = node->newer;
+    if (node->newer)
+        node->newer->older = node->older;
+    else
+        tree->lru_newest = node->older;
     node->older = node->newer = NULL;
     node->evictable = false;
 }

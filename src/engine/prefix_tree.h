@@ -1,6 +1,7 @@
 // The prefix tree: full KV pages, found again by the tokens that lead to them.
 //
-// A node is one full page; its key is its parent and its page_tokens token ids, so a path from the root spells a prompt.
+// A node is one full page; its key is its parent and its page_tokens token ids, so a path from the root spells a
+// prompt.
 //   root ── page "Once upon a time" ── page " there was a king"
 //                                  └── page " there lived two"
 // Because a page's bits depend on its prefix alone, a sequence that reaches the same tokens can use the same page.
@@ -24,7 +25,7 @@ typedef struct mosa_prefix_tree {
     mosa_prefix_node **buckets; // (n_buckets) chains by hash
     mosa_prefix_node *lru_oldest, *lru_newest;
     int32_t n_pages, page_tokens, n_buckets; // n_buckets is a power of two
-    int32_t n_unreferenced;     // nodes that no sequence refers to: what eviction can free in the end
+    int32_t n_unreferenced;                  // nodes that no sequence refers to: what eviction can free in the end
 } mosa_prefix_tree;
 
 mosa_status mosa_prefix_tree_init(mosa_prefix_tree *tree, int32_t pages, int32_t page_tokens, mosa_error *err);

@@ -1,8 +1,8 @@
 // The sampler: one token from one row of logits.
 //
 // Order: logit bias and masked end tokens, repetition penalty (prompt and output), frequency and presence penalties
-// (output), temperature, top-k, top-p over what top-k left, min-p, then a draw. The draw is a pure function of (seed, how
-// many tokens were generated before), so that a sequence samples the same whatever happens around it. Reported
+// (output), temperature, top-k, top-p over what top-k left, min-p, then a draw. The draw is a pure function of (seed,
+// how many tokens were generated before), so that a sequence samples the same whatever happens around it. Reported
 // log-probabilities are those of the model: before bias, penalties and temperature.
 // Ties go to the smaller token id. Scratch is sized at start; sampling allocates nothing. Thread: one at a time.
 #ifndef MOSA_ENGINE_SAMPLER_H
@@ -28,11 +28,11 @@ typedef struct mosa_sampler {
 
 // What a sequence brings to a draw.
 typedef struct mosa_sample_input {
-    const float *logits;     // (V) as the model gave them
+    const float *logits; // (V) as the model gave them
     const mosa_sampling *sampling;
-    const int32_t *tokens;   // prompt, then output
+    const int32_t *tokens; // prompt, then output
     int32_t n_prompt, n_tokens;
-    const int32_t *masked;   // (n_masked) ids that may not be drawn now (end tokens before min_tokens)
+    const int32_t *masked; // (n_masked) ids that may not be drawn now (end tokens before min_tokens)
     size_t n_masked;
 } mosa_sample_input;
 

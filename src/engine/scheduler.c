@@ -6,8 +6,10 @@
 #include <string.h>
 
 mosa_status mosa_scheduler_init(mosa_scheduler *s, const mosa_scheduler_options *options, mosa_error *err) {
-    *s = (mosa_scheduler){.max_running = options->max_running, .max_queued = options->max_queued,
-                          .max_rows = options->max_rows, .page_tokens = options->page_tokens,
+    *s = (mosa_scheduler){.max_running = options->max_running,
+                          .max_queued = options->max_queued,
+                          .max_rows = options->max_rows,
+                          .page_tokens = options->page_tokens,
                           .share_prefixes = options->share_prefixes};
     // A preempted sequence goes back to the queue, so that holds both.
     size_t queue_slots = (size_t)options->max_queued + (size_t)options->max_running;
@@ -77,7 +79,9 @@ static int32_t take_page(mosa_scheduler *s) {
     return page != MOSA_NO_PAGE ? page : mosa_prefix_tree_evict(&s->tree);
 }
 
-static int64_t available_pages(const mosa_scheduler *s) { return (int64_t)s->pool.n_free + s->tree.n_unreferenced; }
+static int64_t available_pages(const mosa_scheduler *s) {
+    return (int64_t)s->pool.n_free + s->tree.n_unreferenced;
+}
 
 static int32_t pages_for(const mosa_scheduler *s, int32_t positions) {
     return (positions + s->page_tokens - 1) / s->page_tokens;
@@ -100,7 +104,8 @@ static bool may_share(const mosa_scheduler *s, const mosa_sequence *q) {
     return s->share_prefixes && !mosa_sequence_embeds(q) && !q->request.prompt_logprobs;
 }
 
-// Pages of the tree that spell the beginning of the sequence; at least one token is left to run. Nothing is referred to.
+// Pages of the tree that spell the beginning of the sequence; at least one token is left to run. Nothing is referred
+// to.
 static int32_t match_prefix(const mosa_scheduler *s, const mosa_sequence *q) {
     if (!may_share(s, q)) return 0;
     int32_t matched = 0, limit = (q->n_tokens - 1) / s->page_tokens;

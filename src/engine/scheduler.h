@@ -21,7 +21,7 @@ typedef struct mosa_scheduler {
     mosa_sequence **queued;  // (max_queued)
     int n_running, max_running;
     int n_queued, max_queued;
-    int max_rows;            // budget of a step
+    int max_rows; // budget of a step
     int page_tokens;
     bool share_prefixes;
     uint64_t preemptions;

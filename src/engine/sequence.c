@@ -30,8 +30,8 @@ static mosa_status check_sampling(const mosa_sampling *p, int vocab, mosa_error 
     MOSA_TRY(check_range("presence_penalty", p->presence_penalty, -100, 100, err));
     for (int i = 0; i < p->n_logit_bias; i++) {
         if (p->logit_bias[i].token < 0 || p->logit_bias[i].token >= vocab)
-            return mosa_fail(err, MOSA_EINVALID, "logit_bias names token %d, the vocabulary has %d", p->logit_bias[i].token,
-                             vocab);
+            return mosa_fail(err, MOSA_EINVALID, "logit_bias names token %d, the vocabulary has %d",
+                             p->logit_bias[i].token, vocab);
         MOSA_TRY(check_range("logit_bias", p->logit_bias[i].bias, -100, 100, err));
     }
     return MOSA_OK;
@@ -96,8 +96,8 @@ static mosa_status fill(mosa_sequence *s, const mosa_request *r, const mosa_sequ
     mosa_slice *stops;
     s->tokens = MOSA_ARENA_ARRAY(&s->arena, int32_t, (size_t)s->capacity);
     s->pages = MOSA_ARENA_ARRAY(&s->arena, int32_t, n_pages);
-    s->request.sampling.logit_bias = copy_array(&s->arena, r->sampling.logit_bias, (size_t)r->sampling.n_logit_bias,
-                                                sizeof(mosa_logit_bias));
+    s->request.sampling.logit_bias =
+        copy_array(&s->arena, r->sampling.logit_bias, (size_t)r->sampling.n_logit_bias, sizeof(mosa_logit_bias));
     bool ok = s->tokens && s->pages && s->request.sampling.logit_bias && copy_stops(s, r, &stops);
     if (ok && embeds) {
         s->embedding_sum = MOSA_ARENA_ARRAY(&s->arena, double, (size_t)limits->width);

@@ -6,7 +6,8 @@
 //     +-----scheduler_preempt------+   pages given back; tokens kept, so that nothing is sampled twice
 //
 // Positions: tokens[0..n_computed) have their keys and values in pages; tokens[n_computed..n_tokens) are the rows still
-// to run. A decoding sequence has exactly one such row. When all are computed, the last row's logits give the next token.
+// to run. A decoding sequence has exactly one such row. When all are computed, the last row's logits give the next
+// token.
 //
 // All memory is allocated at submission, by the submitting thread; afterwards the engine's thread owns the sequence.
 #ifndef MOSA_ENGINE_SEQUENCE_H
@@ -18,34 +19,38 @@
 #include "mosa/mosa.h"
 #include "text/tokenizer.h"
 
-typedef enum mosa_sequence_state { MOSA_SEQUENCE_QUEUED, MOSA_SEQUENCE_RUNNING, MOSA_SEQUENCE_FINISHED } mosa_sequence_state;
+typedef enum mosa_sequence_state {
+    MOSA_SEQUENCE_QUEUED,
+    MOSA_SEQUENCE_RUNNING,
+    MOSA_SEQUENCE_FINISHED
+} mosa_sequence_state;
 
 typedef struct mosa_sequence mosa_sequence;
 struct mosa_sequence {
-    mosa_sequence *next;        // inbox chain, or the list of finished sequences
-    uint64_t id;                // rises with arrival
-    mosa_request request;       // its pointers point into the arena
+    mosa_sequence *next;  // inbox chain, or the list of finished sequences
+    uint64_t id;          // rises with arrival
+    mosa_request request; // its pointers point into the arena
     mosa_arena arena;
     mosa_sequence_state state;
     bool cancelled;
-    bool counted;               // its first admission is in the statistics
+    bool counted; // its first admission is in the statistics
 
-    int32_t *tokens;            // (capacity) prompt, then output
+    int32_t *tokens;                                  // (capacity) prompt, then output
     int32_t n_prompt, n_tokens, n_computed, capacity; // capacity = prompt + what may be generated
-    int32_t n_cached;           // prompt tokens that came from the prefix tree at first admission
+    int32_t n_cached;                                 // prompt tokens that came from the prefix tree at first admission
     bool admitted_before;
 
-    int32_t *pages;             // (ceil(capacity / page_tokens)) of positions in order
+    int32_t *pages; // (ceil(capacity / page_tokens)) of positions in order
     int32_t n_pages;
-    int32_t n_tree_pages;       // the first ones belong to the prefix tree
-    mosa_prefix_node *tip;      // the tree node of the last of them, NULL when none
+    int32_t n_tree_pages;  // the first ones belong to the prefix tree
+    mosa_prefix_node *tip; // the tree node of the last of them, NULL when none
 
     mosa_detokenizer detokenizer;
     mosa_stop_matcher stop;
-    double *embedding_sum;      // (width) MOSA_EMBED_*: running sum, in order of position
-    float *embedding;           // (width)
+    double *embedding_sum; // (width) MOSA_EMBED_*: running sum, in order of position
+    float *embedding;      // (width)
 
-    int32_t rows;               // of this step
+    int32_t rows; // of this step
     int32_t row_begin;
 };
 
@@ -61,7 +66,11 @@ mosa_status mosa_sequence_create(const mosa_request *request, const mosa_sequenc
                                  mosa_error *err);
 void mosa_sequence_destroy(mosa_sequence *sequence); // NULL-safe; pages must have been given back
 
-static inline bool mosa_sequence_embeds(const mosa_sequence *s) { return s->request.kind != MOSA_GENERATE; }
-static inline int32_t mosa_sequence_generated(const mosa_sequence *s) { return s->n_tokens - s->n_prompt; }
+static inline bool mosa_sequence_embeds(const mosa_sequence *s) {
+    return s->request.kind != MOSA_GENERATE;
+}
+static inline int32_t mosa_sequence_generated(const mosa_sequence *s) {
+    return s->n_tokens - s->n_prompt;
+}
 
 #endif

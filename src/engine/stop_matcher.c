@@ -11,7 +11,9 @@ mosa_status mosa_stop_matcher_init(mosa_stop_matcher *matcher, const mosa_slice 
     return MOSA_OK;
 }
 
-void mosa_stop_matcher_finish(mosa_stop_matcher *matcher) { mosa_buf_finish(&matcher->held); }
+void mosa_stop_matcher_finish(mosa_stop_matcher *matcher) {
+    mosa_buf_finish(&matcher->held);
+}
 
 static int earliest_match(const mosa_stop_matcher *matcher, size_t *at) {
     int found = -1;
@@ -32,8 +34,7 @@ static size_t undecided(const mosa_stop_matcher *matcher) {
     for (int i = 0; i < matcher->n_stops; i++) {
         size_t len = matcher->stops[i].len - 1;
         if (len > matcher->held.len) len = matcher->held.len;
-        while (len > longest &&
-               memcmp(matcher->held.data + matcher->held.len - len, matcher->stops[i].data, len) != 0)
+        while (len > longest && memcmp(matcher->held.data + matcher->held.len - len, matcher->stops[i].data, len) != 0)
             len--;
         if (len > longest) longest = len;
     }

@@ -13,7 +13,7 @@ enum { MOSA_STOP_PIECE_MAX = 1024 };
 typedef struct mosa_stop_matcher {
     const mosa_slice *stops; // (n_stops), none empty; borrowed
     int n_stops;
-    mosa_buf held;           // bytes not yet shown
+    mosa_buf held; // bytes not yet shown
 } mosa_stop_matcher;
 
 mosa_status mosa_stop_matcher_init(mosa_stop_matcher *matcher, const mosa_slice *stops, int n_stops, mosa_error *err);

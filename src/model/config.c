@@ -7,12 +7,9 @@ static mosa_status read_act(const mosa_model_source *source, mosa_act *out, mosa
     static const struct {
         const char *name;
         mosa_act act;
-    } acts[] = {{"silu", MOSA_ACT_SILU},
-                {"swish", MOSA_ACT_SILU},
-                {"gelu", MOSA_ACT_GELU},
-                {"gelu_pytorch_tanh", MOSA_ACT_GELU_TANH},
-                {"gelu_new", MOSA_ACT_GELU_TANH},
-                {"relu", MOSA_ACT_RELU}};
+    } acts[] = {{"silu", MOSA_ACT_SILU},          {"swish", MOSA_ACT_SILU},
+                {"gelu", MOSA_ACT_GELU},          {"gelu_pytorch_tanh", MOSA_ACT_GELU_TANH},
+                {"gelu_new", MOSA_ACT_GELU_TANH}, {"relu", MOSA_ACT_RELU}};
     const mosa_hf_config *config = mosa_model_source_hf_config(source);
     const char *name = "silu";
     if (config) MOSA_TRY(mosa_hf_config_str_or(config, "hidden_act", "silu", &name, err));
@@ -21,7 +18,8 @@ static mosa_status read_act(const mosa_model_source *source, mosa_act *out, mosa
         *out = acts[i].act;
         return MOSA_OK;
     }
-    return mosa_fail(err, MOSA_EUNSUPPORTED, "%s: hidden_act \"%s\" is not supported", mosa_hf_config_path(config), name);
+    return mosa_fail(err, MOSA_EUNSUPPORTED, "%s: hidden_act \"%s\" is not supported", mosa_hf_config_path(config),
+                     name);
 }
 
 static mosa_status read_heads(const mosa_model_source *source, mosa_model_config *c, mosa_error *err) {

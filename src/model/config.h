@@ -20,20 +20,20 @@ enum {
 
 typedef struct mosa_model_config {
     int layers;
-    int64_t width;      // D
-    int64_t ffn;        // F
-    int64_t vocab;      // V, rows of the embedding table
-    int heads;          // H
-    int kv_heads;       // G, divides H
-    int head_width;     // C
-    int64_t context;    // positions that the model was trained for
+    int64_t width;   // D
+    int64_t ffn;     // F
+    int64_t vocab;   // V, rows of the embedding table
+    int heads;       // H
+    int kv_heads;    // G, divides H
+    int head_width;  // C
+    int64_t context; // positions that the model was trained for
     float norm_eps;
     mosa_act act;
-    int window;           // sliding window, 0 = none
+    int window;            // sliding window, 0 = none
     int window_from_layer; // layers below see everything
-    bool qk_norm;         // RMS norm per head on q and k
+    bool qk_norm;          // RMS norm per head on q and k
     mosa_rope_style rope_style;
-    int rope_width;       // rotated columns of a head, even
+    int rope_width; // rotated columns of a head, even
     float rope_mscale;
     const float *rope_inv_freq; // (rope_width / 2), in the arena given to mosa_model_config_read
 } mosa_model_config;

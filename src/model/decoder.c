@@ -112,7 +112,8 @@ mosa_value mosa_decoder_weight_of(mosa_decoder *d, mosa_weight_slot slot, int la
     if (!same_shape(view, &shape)) {
         print_dims(has, sizeof has, view->dims, (int)view->n_dims);
         print_dims(wants, sizeof wants, shape.dim, shape.ndim);
-        mosa_fail(&d->error, MOSA_ECORRUPT, "%s: tensor %s is %s, the configuration asks for %s", path, name, has, wants);
+        mosa_fail(&d->error, MOSA_ECORRUPT, "%s: tensor %s is %s, the configuration asks for %s", path, name, has,
+                  wants);
         return MOSA_NO_VALUE;
     }
     if (!mosa_dtype_traits_of(view->dtype)->to_f32) {
@@ -122,8 +123,10 @@ mosa_value mosa_decoder_weight_of(mosa_decoder *d, mosa_weight_slot slot, int la
     }
     int index = list_weight(d, view, name);
     if (index < 0) return MOSA_NO_VALUE;
-    if (shape.ndim == 1) d->weights[index].uses |= MOSA_WEIGHT_VECTOR;
-    else d->weights[index].dtype = quantized_dtype(d, view);
+    if (shape.ndim == 1)
+        d->weights[index].uses |= MOSA_WEIGHT_VECTOR;
+    else
+        d->weights[index].dtype = quantized_dtype(d, view);
     // Norms and biases are computed with in f32; the backend converts a stored f16 vector when it makes it resident.
     if (shape.ndim == 1) {
         mosa_value value = graph_weight(d, index, shape);
@@ -135,7 +138,11 @@ mosa_value mosa_decoder_weight_of(mosa_decoder *d, mosa_weight_slot slot, int la
 
 mosa_value mosa_decoder_constant(mosa_decoder *d, const char *name, const float *data, int64_t count) {
     if (d->error.status != MOSA_OK) return MOSA_NO_VALUE;
-    mosa_tensor_view view = {.name = name, .dtype = MOSA_F32, .n_dims = 1, .n_elements = count, .data = data,
+    mosa_tensor_view view = {.name = name,
+                             .dtype = MOSA_F32,
+                             .n_dims = 1,
+                             .n_elements = count,
+                             .data = data,
                              .bytes = (size_t)count * sizeof(float)};
     view.dims[0] = count;
     int index = list_weight(d, &view, name);
@@ -216,8 +223,7 @@ void mosa_decoder_build_body(mosa_decoder *d, mosa_decoder_block_fn block) {
     d->kv = mosa_graph_state(d->graph, "kv");
     mosa_value inv_freq = mosa_decoder_constant(d, "rope.inv_freq", c->rope_inv_freq, c->rope_width / 2);
     d->rope_table = mosa_g_rope_table(d->graph, d->positions, inv_freq, c->rope_mscale);
-    mosa_value table =
-        mosa_decoder_weight_of(d, MOSA_W_TOKEN_EMBD, 0, MOSA_SHAPE2(c->vocab, c->width), true);
+    mosa_value table = mosa_decoder_weight_of(d, MOSA_W_TOKEN_EMBD, 0, MOSA_SHAPE2(c->vocab, c->width), true);
     if (table != MOSA_NO_VALUE) d->weights[d->slot_weight[d->graph->values[table].slot]].uses |= MOSA_WEIGHT_TABLE;
     mosa_value x = mosa_g_embed(d->graph, tokens, table);
     for (int layer = 0; layer < c->layers; layer++) x = block(d, x, layer);

@@ -13,7 +13,9 @@ static const mosa_family *const families[] = {
     &mosa_family_qwen3,
 };
 
-const mosa_family *mosa_family_at(size_t index) { return index < MOSA_COUNT(families) ? families[index] : NULL; }
+const mosa_family *mosa_family_at(size_t index) {
+    return index < MOSA_COUNT(families) ? families[index] : NULL;
+}
 
 static bool listed(const char *const *names, size_t count, const char *name) {
     for (size_t i = 0; i < count && names[i]; i++)

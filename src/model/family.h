@@ -7,7 +7,7 @@
 #include "model/decoder.h"
 
 typedef struct mosa_family {
-    const char *name;        // "llama"
+    const char *name;          // "llama"
     const char *gguf_archs[4]; // general.architecture values, NULL-terminated
     const char *hf_types[6];   // config.json model_type values, NULL-terminated
     // Adds to what mosa_model_config_read found: rope style, norms, windows. Refuses what the family cannot do.

@@ -10,8 +10,8 @@
 // One of the three graphs with everything that runs it.
 typedef struct part {
     const char *name;
-    mosa_graph *graph;    // as built
-    mosa_graph *lowered;  // as the backend runs it; weight slots are those of `graph`
+    mosa_graph *graph;   // as built
+    mosa_graph *lowered; // as the backend runs it; weight slots are those of `graph`
     mosa_plan *plan;
     mosa_exec *exec;
     int32_t *slot_weight; // (graph->n_weights) index into model->weights; in the model's arena
@@ -84,7 +84,8 @@ static void quantize_share(void *arg, int thread, int n_threads) {
 // Quantises a plain matrix into memory that the model owns, and points the view at it.
 static mosa_status quantize_view(mosa_pool *pool, const mosa_decoder_weight *weight, mosa_tensor_view *view,
                                  void **owned, mosa_error *err) {
-    quantize_job job = {.view = view, .from = mosa_dtype_traits_of(view->dtype), .to = mosa_dtype_traits_of(weight->dtype)};
+    quantize_job job = {
+        .view = view, .from = mosa_dtype_traits_of(view->dtype), .to = mosa_dtype_traits_of(weight->dtype)};
     size_t rows = (size_t)view->dims[0];
     if (!mosa_dtype_bytes(view->dtype, view->dims[1], &job.row_in) ||
         !mosa_dtype_bytes(weight->dtype, view->dims[1], &job.row_out) || !job.to->from_f32)
@@ -114,8 +115,8 @@ static mosa_status load_weights(mosa_model *model, const mosa_decoder *decoder, 
         mosa_tensor_view view = weight->view;
         if (pool && weight->dtype != view.dtype && weight->uses & (MOSA_WEIGHT_MATRIX | MOSA_WEIGHT_TABLE))
             MOSA_TRY(quantize_view(pool, weight, &view, &model->quantized[i], err));
-        mosa_status status = model->backend->ops->weight_create(model->backend, &view, weight->uses,
-                                                                &model->weights[i], err);
+        mosa_status status =
+            model->backend->ops->weight_create(model->backend, &view, weight->uses, &model->weights[i], err);
         if (status != MOSA_OK) return mosa_fail_prefix(err, weight->name);
         bool in_place = weight->uses & (MOSA_WEIGHT_TABLE | MOSA_WEIGHT_VECTOR);
         model->weight_bytes += model->backend->ops->weight_bytes(model->weights[i]) + (in_place ? view.bytes : 0);
@@ -170,9 +171,15 @@ mosa_status mosa_model_open(mosa_backend *backend, const mosa_model_options *opt
     return MOSA_OK;
 }
 
-const mosa_model_config *mosa_model_get_config(const mosa_model *model) { return &model->config; }
-const mosa_model_source *mosa_model_get_source(const mosa_model *model) { return model->source; }
-size_t mosa_model_weight_bytes(const mosa_model *model) { return model->weight_bytes; }
+const mosa_model_config *mosa_model_get_config(const mosa_model *model) {
+    return &model->config;
+}
+const mosa_model_source *mosa_model_get_source(const mosa_model *model) {
+    return model->source;
+}
+size_t mosa_model_weight_bytes(const mosa_model *model) {
+    return model->weight_bytes;
+}
 
 size_t mosa_model_scratch_bytes(const mosa_model *model) {
     size_t sum = 0;

@@ -18,7 +18,7 @@ typedef struct rope_params {
     double attention_factor;                  // yarn; 0 = by formula
     double mscale, mscale_all_dim;            // yarn; 0 = not given
     double original_context;
-    bool truncate;                            // yarn: round the ramp's borders to whole pairs
+    bool truncate; // yarn: round the ramp's borders to whole pairs
 } rope_params;
 
 static mosa_status unsupported(const mosa_model_source *source, const char *type, mosa_error *err) {
@@ -106,7 +106,8 @@ static double llama3_scale(const rope_params *p, double inv_freq) {
     double low = p->original_context / p->low_freq_factor, high = p->original_context / p->high_freq_factor;
     if (wavelength < high) return inv_freq;
     if (wavelength > low) return inv_freq / p->factor;
-    double smooth = (p->original_context / wavelength - p->low_freq_factor) / (p->high_freq_factor - p->low_freq_factor);
+    double smooth =
+        (p->original_context / wavelength - p->low_freq_factor) / (p->high_freq_factor - p->low_freq_factor);
     return (1 - smooth) * inv_freq / p->factor + smooth * inv_freq;
 }
 
@@ -145,7 +146,8 @@ static mosa_status check_params(const mosa_model_source *source, const rope_para
     bool plain = strcmp(p->type, "none") == 0 || strcmp(p->type, "default") == 0 || strcmp(p->type, "dynamic") == 0;
     bool llama3 = strcmp(p->type, "llama3") == 0, yarn = strcmp(p->type, "yarn") == 0;
     if (!plain && !llama3 && !yarn && strcmp(p->type, "linear") != 0) return unsupported(source, p->type, err);
-    if (!(p->base > 1)) return mosa_fail(err, MOSA_EINVALID, "%s: rope base is %g", mosa_model_source_path(source), p->base);
+    if (!(p->base > 1))
+        return mosa_fail(err, MOSA_EINVALID, "%s: rope base is %g", mosa_model_source_path(source), p->base);
     bool bad = !plain && !(p->factor > 0);
     bad = bad || ((llama3 || yarn) && !(p->original_context >= 1));
     bad = bad || (llama3 && !(p->low_freq_factor > 0 && p->high_freq_factor > p->low_freq_factor));
@@ -183,7 +185,8 @@ static mosa_status read_width(const mosa_model_source *source, const mosa_model_
                                       mosa_model_source_key(source, "rope.dimension_count", key), width, &width, err));
     } else {
         double part = 1;
-        MOSA_TRY(mosa_hf_config_f64_or(mosa_model_source_hf_config(source), "partial_rotary_factor", 0, 1, 1, &part, err));
+        MOSA_TRY(
+            mosa_hf_config_f64_or(mosa_model_source_hf_config(source), "partial_rotary_factor", 0, 1, 1, &part, err));
         width = (int64_t)(config->head_width * part);
     }
     if (width < 2 || width > config->head_width || width % 2 != 0)
@@ -195,8 +198,14 @@ static mosa_status read_width(const mosa_model_source *source, const mosa_model_
 
 mosa_status mosa_model_rope_read(const mosa_model_source *source, mosa_arena *arena, mosa_model_config *config,
                                  mosa_error *err) {
-    rope_params p = {.base = 10000, .factor = 0, .low_freq_factor = 1, .high_freq_factor = 4, .beta_fast = 32,
-                     .beta_slow = 1, .original_context = (double)config->context, .truncate = true};
+    rope_params p = {.base = 10000,
+                     .factor = 0,
+                     .low_freq_factor = 1,
+                     .high_freq_factor = 4,
+                     .beta_fast = 32,
+                     .beta_slow = 1,
+                     .original_context = (double)config->context,
+                     .truncate = true};
     int rot;
     MOSA_TRY(read_width(source, config, &rot, err));
     MOSA_TRY(mosa_model_source_f64_or(source, MOSA_H_ROPE_BASE, 1e-3, 1e12, 10000, &p.base, err));

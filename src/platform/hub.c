@@ -102,8 +102,8 @@ static mosa_status read_listing(const json_t *root, const char *repo, mosa_arena
 
 mosa_status mosa_hub_list(const mosa_hub *hub, const mosa_hub_name *name, mosa_arena *arena, mosa_hub_listing *out,
                           mosa_error *err) {
-    const char *url = mosa_arena_printf(arena, "%s/api/models/%s/revision/%s?blobs=true", hub->endpoint, name->repo,
-                                        name->revision);
+    const char *url =
+        mosa_arena_printf(arena, "%s/api/models/%s/revision/%s?blobs=true", hub->endpoint, name->repo, name->revision);
     if (!url) return mosa_fail(err, MOSA_ENOMEM, "out of memory for a URL");
     mosa_buf body;
     mosa_buf_init(&body, LISTING_BYTES_MAX);
@@ -142,9 +142,15 @@ static mosa_status choose_named(const mosa_hub_name *name, mosa_hub_listing *lis
 
 static bool part_of_folder(const char *name) {
     static const char *const suffixes[] = {".safetensors", ".safetensors.index.json", ".jinja", "tokenizer.model"};
-    static const char *const names[] = {"config.json",           "generation_config.json", "tokenizer.json",
-                                        "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
-                                        "vocab.json",            "merges.txt",              "chat_template.json"};
+    static const char *const names[] = {"config.json",
+                                        "generation_config.json",
+                                        "tokenizer.json",
+                                        "tokenizer_config.json",
+                                        "special_tokens_map.json",
+                                        "added_tokens.json",
+                                        "vocab.json",
+                                        "merges.txt",
+                                        "chat_template.json"};
     if (strchr(name, '/')) return false; // other formats of the same weights live in folders
     for (size_t i = 0; i < MOSA_COUNT(suffixes); i++)
         if (ends_with(name, suffixes[i])) return true;
@@ -178,7 +184,8 @@ static mosa_status choose_gguf(const mosa_hub_name *name, mosa_hub_listing *list
         return choose_named(&named, listing, err);
     }
     if (count == 0)
-        return mosa_fail(err, MOSA_EUNSUPPORTED, "%s holds neither safetensors with a config.json nor GGUF files", name->repo);
+        return mosa_fail(err, MOSA_EUNSUPPORTED, "%s holds neither safetensors with a config.json nor GGUF files",
+                         name->repo);
     mosa_fail(err, MOSA_EINVALID, "%s holds %d GGUF files and none is Q4_K_M", name->repo, count);
     list_ggufs(listing, err);
     return MOSA_EINVALID;
@@ -189,7 +196,8 @@ mosa_status mosa_hub_choose(const mosa_hub_name *name, mosa_hub_listing *listing
     bool config = false, weights = false;
     for (size_t i = 0; i < listing->n_files; i++) {
         config = config || strcmp(listing->files[i].name, "config.json") == 0;
-        weights = weights || (part_of_folder(listing->files[i].name) && ends_with(listing->files[i].name, ".safetensors"));
+        weights =
+            weights || (part_of_folder(listing->files[i].name) && ends_with(listing->files[i].name, ".safetensors"));
     }
     if (!config || !weights) return choose_gguf(name, listing, err);
     for (size_t i = 0; i < listing->n_files; i++) listing->files[i].wanted = part_of_folder(listing->files[i].name);

@@ -54,7 +54,7 @@ mosa_status mosa_hub_choose(const mosa_hub_name *name, mosa_hub_listing *listing
 typedef bool (*mosa_hub_progress)(void *user, const char *file, int64_t done, int64_t total);
 
 // Fetches one file into `folder`. MOSA_ECORRUPT when the bytes do not match their checksum (they are removed).
-mosa_status mosa_hub_fetch(const mosa_hub *hub, const mosa_hub_name *name, const mosa_hub_file *file, const char *folder,
-                           mosa_hub_progress progress, void *user, mosa_error *err);
+mosa_status mosa_hub_fetch(const mosa_hub *hub, const mosa_hub_name *name, const mosa_hub_file *file,
+                           const char *folder, mosa_hub_progress progress, void *user, mosa_error *err);
 
 #endif

@@ -16,11 +16,11 @@
 
 enum {
     CONNECT_TIMEOUT_S = 20,
-    SILENCE_S = 60,       // a transfer slower than SILENCE_BYTES_PER_S for this long is ended and tried again
+    SILENCE_S = 60, // a transfer slower than SILENCE_BYTES_PER_S for this long is ended and tried again
     SILENCE_BYTES_PER_S = 1,
     REDIRECTS_MAX = 10,
     TRIES_MAX = 5,
-    BACKOFF_MS = 500,     // doubled after each try
+    BACKOFF_MS = 500, // doubled after each try
     CHECK_CHUNK = 1 << 20,
 };
 
@@ -54,7 +54,8 @@ static mosa_status http_failure(const char *url, long code, mosa_error *err) {
         mosa_fail(err, MOSA_ENOTFOUND, "%s: the hub answers 404", url);
         return mosa_hint(err, "check the spelling of the name, the revision and the file");
     }
-    return mosa_fail(err, code >= 500 || code == 429 ? MOSA_EUNAVAILABLE : MOSA_EIO, "%s: the hub answers %ld", url, code);
+    return mosa_fail(err, code >= 500 || code == 429 ? MOSA_EUNAVAILABLE : MOSA_EIO, "%s: the hub answers %ld", url,
+                     code);
 }
 
 static mosa_status curl_failure(const char *url, CURLcode code, mosa_error *err) {
@@ -89,14 +90,14 @@ typedef struct transfer {
     CURL *curl;
     const mosa_hub_file *file;
     int fd;
-    int64_t offset;      // bytes on disk when this try began
-    int64_t written;     // by this try
-    bool checked;        // the answer to the range request has been looked at
+    int64_t offset;  // bytes on disk when this try began
+    int64_t written; // by this try
+    bool checked;    // the answer to the range request has been looked at
     int write_errno;
-    uint64_t told_ns;    // when progress was last reported
+    uint64_t told_ns; // when progress was last reported
     mosa_hub_progress progress;
     void *user;
-    bool stopped;        // by the progress callback
+    bool stopped; // by the progress callback
 } transfer;
 
 // A server that ignores the range sends the whole file: start over.
@@ -161,7 +162,8 @@ static mosa_status try_once(const mosa_hub *hub, const char *url, transfer *t, m
     long http = 0;
     curl_easy_getinfo(t->curl, CURLINFO_RESPONSE_CODE, &http);
     curl_easy_cleanup(t->curl);
-    if (t->stopped) return mosa_fail(err, MOSA_ECANCELLED, "%s: stopped; the next pull goes on from here", t->file->name);
+    if (t->stopped)
+        return mosa_fail(err, MOSA_ECANCELLED, "%s: stopped; the next pull goes on from here", t->file->name);
     if (t->write_errno) return mosa_fail_errno(err, t->write_errno, "%s: cannot write", t->file->name);
     if (http == 416 && t->file->bytes >= 0 && t->offset >= t->file->bytes) return MOSA_OK; // all of it is here
     if (code != CURLE_OK) return curl_failure(url, code, err);
@@ -264,8 +266,8 @@ static char *escape_path(const char *path) {
     return copy;
 }
 
-mosa_status mosa_hub_fetch(const mosa_hub *hub, const mosa_hub_name *name, const mosa_hub_file *file, const char *folder,
-                           mosa_hub_progress progress, void *user, mosa_error *err) {
+mosa_status mosa_hub_fetch(const mosa_hub *hub, const mosa_hub_name *name, const mosa_hub_file *file,
+                           const char *folder, mosa_hub_progress progress, void *user, mosa_error *err) {
     MOSA_AUTO_FREE char *path = mosa_path_join(folder, file->name);
     MOSA_AUTO_FREE char *escaped = escape_path(file->name);
     char *part = NULL, *url = NULL;

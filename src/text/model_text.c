@@ -1,10 +1,10 @@
 // Gathers tokenizer, chat template and generation defaults from a GGUF file or a Hugging Face folder.
 #include "text/model_text.h"
 
+#include "base/file.h"
 #include "codec/gguf.h"
 #include "codec/hf_config.h"
 #include "codec/json.h"
-#include "base/file.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -123,7 +123,8 @@ static mosa_status read_generation_config(mosa_model_text *text, const char *pat
     MOSA_TRY_GOTO(mosa_hf_config_f64_or(config, "temperature", 0, 100, NAN, &info->temperature, err), done);
     MOSA_TRY_GOTO(mosa_hf_config_f64_or(config, "top_p", 0, 1, NAN, &info->top_p, err), done);
     MOSA_TRY_GOTO(mosa_hf_config_f64_or(config, "min_p", 0, 1, NAN, &info->min_p, err), done);
-    MOSA_TRY_GOTO(mosa_hf_config_f64_or(config, "repetition_penalty", 0, 100, NAN, &info->repetition_penalty, err), done);
+    MOSA_TRY_GOTO(mosa_hf_config_f64_or(config, "repetition_penalty", 0, 100, NAN, &info->repetition_penalty, err),
+                  done);
     MOSA_TRY_GOTO(mosa_hf_config_i64_or(config, "top_k", 0, 1 << 30, -1, &top_k, err), done);
     MOSA_TRY_GOTO(mosa_hf_config_i64s(config, "eos_token_id", 0, INT32_MAX, ends, MOSA_HF_IDS_MAX, &n_ends, err), done);
     info->top_k = (int)top_k;
@@ -167,8 +168,8 @@ static mosa_status open_folder(mosa_model_text *text, const char *folder, json_t
     if (path_in(folder, "config.json", path, sizeof path)) {
         mosa_hf_config *config;
         MOSA_TRY(mosa_hf_config_open(path, &config, err));
-        mosa_status status = mosa_hf_config_i64_or(config, "max_position_embeddings", 0, INT32_MAX, 0,
-                                                   &text->info.context_tokens, err);
+        mosa_status status =
+            mosa_hf_config_i64_or(config, "max_position_embeddings", 0, INT32_MAX, 0, &text->info.context_tokens, err);
         mosa_hf_config_close(config);
         if (status != MOSA_OK) return status;
     }
@@ -185,7 +186,8 @@ static char *name_from_path(const char *path) {
     return strndup(path + begin, len - begin);
 }
 
-static mosa_status open_into(mosa_model_text *text, const char *model_path, const char *template_path, mosa_error *err) {
+static mosa_status open_into(mosa_model_text *text, const char *model_path, const char *template_path,
+                             mosa_error *err) {
     struct stat info;
     if (stat(model_path, &info) != 0) {
         mosa_fail(err, MOSA_ENOTFOUND, "%s: no such file or folder", model_path);
@@ -219,8 +221,8 @@ mosa_status mosa_model_text_open(const char *model_path, const char *chat_templa
                                  mosa_error *err) {
     mosa_model_text *text = calloc(1, sizeof *text);
     if (!text) return mosa_fail(err, MOSA_ENOMEM, "%s: out of memory", model_path);
-    text->info = (mosa_model_text_info){
-        .temperature = NAN, .top_p = NAN, .min_p = NAN, .repetition_penalty = NAN, .top_k = -1};
+    text->info =
+        (mosa_model_text_info){.temperature = NAN, .top_p = NAN, .min_p = NAN, .repetition_penalty = NAN, .top_k = -1};
     mosa_status status = open_into(text, model_path, chat_template_path, err);
     if (status != MOSA_OK) {
         mosa_model_text_close(text);
@@ -230,9 +232,15 @@ mosa_status mosa_model_text_open(const char *model_path, const char *chat_templa
     return MOSA_OK;
 }
 
-const mosa_model_text_info *mosa_model_text_get_info(const mosa_model_text *text) { return &text->info; }
-const mosa_tokenizer *mosa_model_text_tokenizer(const mosa_model_text *text) { return text->tokenizer; }
-const mosa_chat_template *mosa_model_text_template(const mosa_model_text *text) { return text->plain; }
+const mosa_model_text_info *mosa_model_text_get_info(const mosa_model_text *text) {
+    return &text->info;
+}
+const mosa_tokenizer *mosa_model_text_tokenizer(const mosa_model_text *text) {
+    return text->tokenizer;
+}
+const mosa_chat_template *mosa_model_text_template(const mosa_model_text *text) {
+    return text->plain;
+}
 
 const mosa_token_id *mosa_model_text_end_ids(const mosa_model_text *text, size_t *count) {
     *count = text->n_end_ids;
@@ -264,8 +272,8 @@ mosa_status mosa_model_text_chat(const mosa_model_text *text, json_t *messages, 
     return MOSA_OK;
 }
 
-mosa_status mosa_model_text_encode(const mosa_model_text *text, mosa_slice prompt, bool add_special,
-                                   bool parse_special, int32_t **tokens, size_t *n_tokens, mosa_error *err) {
+mosa_status mosa_model_text_encode(const mosa_model_text *text, mosa_slice prompt, bool add_special, bool parse_special,
+                                   int32_t **tokens, size_t *n_tokens, mosa_error *err) {
     mosa_token_list list;
     mosa_token_list_init(&list, 0);
     unsigned flags = (add_special ? MOSA_ENCODE_ADD_SPECIAL : 0) | (parse_special ? MOSA_ENCODE_PARSE_SPECIAL : 0);

@@ -17,9 +17,9 @@
 typedef struct mosa_model_text mosa_model_text;
 
 typedef struct mosa_model_text_info {
-    const char *name;              // general.name or the file's name without suffix; borrowed
-    int64_t context_tokens;        // the model's own limit, 0 if unknown
-    bool has_chat_template;        // false: ChatML is used
+    const char *name;       // general.name or the file's name without suffix; borrowed
+    int64_t context_tokens; // the model's own limit, 0 if unknown
+    bool has_chat_template; // false: ChatML is used
     // generation_config.json, or NAN / -1 where the model gives no default
     double temperature, top_p, min_p, repetition_penalty;
     int top_k;
@@ -45,7 +45,7 @@ mosa_status mosa_model_text_chat(const mosa_model_text *text, json_t *messages, 
                                  size_t *n_tokens, mosa_error *err);
 
 // Plain prompt with the model's BOS rule. *tokens is malloc'ed.
-mosa_status mosa_model_text_encode(const mosa_model_text *text, mosa_slice prompt, bool add_special,
-                                   bool parse_special, int32_t **tokens, size_t *n_tokens, mosa_error *err);
+mosa_status mosa_model_text_encode(const mosa_model_text *text, mosa_slice prompt, bool add_special, bool parse_special,
+                                   int32_t **tokens, size_t *n_tokens, mosa_error *err);
 
 #endif

@@ -58,8 +58,12 @@ static mosa_status compare_logits(mosa_backend *backend, const golden_case *c, c
     MOSA_TRY(mosa_model_open(backend, &options, &model, err));
     const mosa_model_config *config = mosa_model_get_config(model);
     int32_t pages[TOKENS_MAX / 32 + 1], positions[TOKENS_MAX];
-    mosa_kv_spec spec = {.layers = config->layers, .kv_heads = config->kv_heads, .head_width = config->head_width,
-                         .page_tokens = 32, .pages = c->n_prompt / 32 + 1, .dtype = MOSA_F32};
+    mosa_kv_spec spec = {.layers = config->layers,
+                         .kv_heads = config->kv_heads,
+                         .head_width = config->head_width,
+                         .page_tokens = 32,
+                         .pages = c->n_prompt / 32 + 1,
+                         .dtype = MOSA_F32};
     for (int i = 0; i < spec.pages; i++) pages[i] = i;
     for (int i = 0; i < c->n_prompt; i++) positions[i] = i;
     mosa_kv *kv = NULL;
@@ -131,8 +135,10 @@ static void check_variant(mosa_backend *backend, const golden_case *c, const jso
         return;
     }
     free(expected);
-    if (quantised) report(c->folder, name, "noise of quantised activations", noise <= 0.06, noise);
-    else report(c->folder, name, "logits", worst <= 2e-4, worst);
+    if (quantised)
+        report(c->folder, name, "noise of quantised activations", noise <= 0.06, noise);
+    else
+        report(c->folder, name, "logits", worst <= 2e-4, worst);
     int32_t greedy[TOKENS_MAX];
     int n = read_ids(json_object_get(variant, "greedy"), greedy), agreed = 0;
     if (quantised) return;
@@ -171,8 +177,10 @@ static void check_root(mosa_backend *backend, const char *root) {
 int main(int argc, char **argv) {
     const char *root = NULL;
     for (int i = 1; i < argc; i++) {
-        if (strcmp(argv[i], "--device") == 0 && i + 1 < argc) device = argv[++i];
-        else root = argv[i];
+        if (strcmp(argv[i], "--device") == 0 && i + 1 < argc)
+            device = argv[++i];
+        else
+            root = argv[i];
     }
     mosa_error err;
     mosa_backend *backend;
@@ -181,7 +189,8 @@ int main(int argc, char **argv) {
         printf("FAIL  %s\n", err.message);
         return 1;
     }
-    if (root) check_root(backend, root);
+    if (root)
+        check_root(backend, root);
     else {
         check_root(backend, MOSA_SOURCE_ROOT "/tests/golden/families");
         check_root(backend, MOSA_SOURCE_ROOT "/build/golden/families");

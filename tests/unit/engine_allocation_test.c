@@ -72,7 +72,8 @@ static void a_decoding_step_allocates_nothing(void **state) {
     mosa_engine *engine;
     mosa_error err;
     mosa_engine_options options = {.model = MOSA_SOURCE_ROOT "/tests/golden/families/small-llama/model-q8_0.gguf",
-                                   .threads = 2, .max_sequences = STREAMS};
+                                   .threads = 2,
+                                   .max_sequences = STREAMS};
     assert_int_equal(mosa_engine_open(&options, &engine, &err), MOSA_OK);
     submit_streams(engine);
     const mosa_event *events;

@@ -1,5 +1,5 @@
-// The promise of determinism: one seeded request gives the same tokens and log-probabilities, bit for bit, alone or in a
-// crowd, in any chunking, after a prefix hit, with any number of threads, and when it was preempted on the way.
+// The promise of determinism: one seeded request gives the same tokens and log-probabilities, bit for bit, alone or in
+// a crowd, in any chunking, after a prefix hit, with any number of threads, and when it was preempted on the way.
 #include "mosa/mosa.h"
 
 #include "base/rng.h"
@@ -19,11 +19,8 @@
 enum { PROMPT = 150, OUTPUT = 40, TOP = 3, CROWD = 32 };
 
 static const char *const models[] = {
-    FAMILIES "small-llama",
-    FAMILIES "small-llama/model-q8_0.gguf",
-    FAMILIES "small-mistral",
-    FAMILIES "small-qwen2",
-    FAMILIES "small-qwen3/model-q8_0.gguf",
+    FAMILIES "small-llama", FAMILIES "small-llama/model-q8_0.gguf", FAMILIES "small-mistral",
+    FAMILIES "small-qwen2", FAMILIES "small-qwen3/model-q8_0.gguf",
 };
 
 typedef struct transcript {
@@ -51,8 +48,11 @@ static void make_prompt(uint64_t seed, int vocab, int32_t *tokens, int n) {
 static mosa_engine *open_engine(const char *model, const setting *s) {
     mosa_error err = {0};
     mosa_engine *engine = NULL;
-    mosa_engine_options options = {.model = model, .threads = s->threads, .max_batch_tokens = s->chunk,
-                                   .max_sequences = s->max_sequences, .kv_memory_bytes = s->kv_memory,
+    mosa_engine_options options = {.model = model,
+                                   .threads = s->threads,
+                                   .max_batch_tokens = s->chunk,
+                                   .max_sequences = s->max_sequences,
+                                   .kv_memory_bytes = s->kv_memory,
                                    .no_prefix_cache = s->no_prefix_cache};
     if (mosa_engine_open(&options, &engine, &err) != MOSA_OK) fail_msg("%s", err.message);
     return engine;
@@ -150,7 +150,11 @@ static void a_seeded_request_gives_the_same_bits_whatever_happens_around_it(void
         {.name = "no prefix cache", .threads = 1, .max_sequences = 4, .no_prefix_cache = true},
         {.name = "after a prefix hit", .threads = 1, .max_sequences = 4, .twice = true},
         {.name = "among 32 others", .threads = 2, .chunk = 96, .max_sequences = 40, .crowd = true},
-        {.name = "among 32 others without a prefix cache", .threads = 1, .chunk = 200, .max_sequences = 40, .crowd = true,
+        {.name = "among 32 others without a prefix cache",
+         .threads = 1,
+         .chunk = 200,
+         .max_sequences = 40,
+         .crowd = true,
          .no_prefix_cache = true},
     };
     for (size_t m = 0; m < MOSA_COUNT(models); m++) {
@@ -175,7 +179,11 @@ static void preempted_requests_continue_with_the_same_bits(void **state) {
     mosa_engine_get_info(engine, &info);
     mosa_engine_close(engine);
     run_setting(models[0], &plain, &alone);
-    setting tight = {.name = "preempted", .threads = 2, .chunk = 64, .max_sequences = 16, .crowd = true,
+    setting tight = {.name = "preempted",
+                     .threads = 2,
+                     .chunk = 64,
+                     .max_sequences = 16,
+                     .crowd = true,
                      .kv_memory = info.kv_bytes / info.kv_pages * 14};
     run_setting(models[0], &tight, &other);
     expect_equal(models[0], &tight, &alone, &other);

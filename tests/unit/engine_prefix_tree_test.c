@@ -114,8 +114,10 @@ static void random_sequences_conserve_pages(void **state) {
     for (int step = 0; step < 20000; step++) {
         random = random * 1664525u + 1013904223u;
         walker *w = &walkers[(random >> 8) % WALK_SEQUENCES];
-        if ((random >> 16) % 8 == 0 || w->depth == WALK_DEPTH) release(&tree, w);
-        else extend(&tree, &pool, w, (int32_t)(random >> 20) % 4);
+        if ((random >> 16) % 8 == 0 || w->depth == WALK_DEPTH)
+            release(&tree, w);
+        else
+            extend(&tree, &pool, w, (int32_t)(random >> 20) % 4);
         int held = 0;
         bool seen[WALK_PAGES] = {false};
         for (int i = 0; i < WALK_SEQUENCES; i++)

@@ -105,8 +105,13 @@ static int32_t draw_with(const mosa_sampling *s, const float *logits, const int3
                          const int32_t *masked, size_t n_masked) {
     mosa_sampler sampler;
     assert_int_equal(mosa_sampler_init(&sampler, VOCAB, NULL), MOSA_OK);
-    mosa_sample_input in = {.logits = logits, .sampling = s, .tokens = tokens, .n_prompt = prompt, .n_tokens = n,
-                            .masked = masked, .n_masked = n_masked};
+    mosa_sample_input in = {.logits = logits,
+                            .sampling = s,
+                            .tokens = tokens,
+                            .n_prompt = prompt,
+                            .n_tokens = n,
+                            .masked = masked,
+                            .n_masked = n_masked};
     int32_t token = mosa_sampler_draw(&sampler, &in);
     for (int i = 0; i < VOCAB; i++) assert_int_equal(sampler.counts[i], 0);
     mosa_sampler_finish(&sampler);

@@ -22,16 +22,16 @@
 
 #include "backend/backend.h"
 
-// Bytes of the packed form of w[n,k] of a dtype; 0 when LINEAR does not take this dtype, when k is not a multiple of its
-// block length, or when the product overflows.
+// Bytes of the packed form of w[n,k] of a dtype; 0 when LINEAR does not take this dtype, when k is not a multiple of
+// its block length, or when the product overflows.
 size_t mosa_cpu_packed_bytes(mosa_dtype dtype, int64_t n, int64_t k);
 
 // Packs rows [row_begin, row_end) (row_begin a multiple of 16; row_end too, or the last row) of the view into `packed`,
 // so that threads can share the work of loading. `packed` is 32-byte aligned.
 void mosa_cpu_pack_rows(const mosa_tensor_view *view, void *packed, int64_t row_begin, int64_t row_end);
 
-// Activation layout for a weight dtype: -1 = f32 rows; else a layout number for QUANTIZE_ROWS. Types that share a layout
-// can share quantised rows. k is the width of the row.
+// Activation layout for a weight dtype: -1 = f32 rows; else a layout number for QUANTIZE_ROWS. Types that share a
+// layout can share quantised rows. k is the width of the row.
 int mosa_cpu_act_layout(mosa_dtype weight_dtype, int64_t k);
 int64_t mosa_cpu_act_row_bytes(int layout, int64_t k); // a multiple of 4; rows need 4-byte alignment
 
