@@ -75,7 +75,8 @@ static void on_closed(void *user, const mosa_error *why) {
                          MOSA_KV("engine", gateway->options.engine.name));
     drop_link(gateway);
     // Its process is ending, most likely, and how it ends is worth knowing: it is killed only if it goes on living.
-    mosa_loop_timer(gateway->loop, &gateway->exit_timer, END_OF_PROCESS_MS, replace_engine, gateway);
+    if (mosa_supervisor_pid(gateway->supervisor) > 0)
+        mosa_loop_timer(gateway->loop, &gateway->exit_timer, END_OF_PROCESS_MS, replace_engine, gateway);
 }
 
 // --- process --------------------------------------------------------------------------------------------------------
@@ -84,6 +85,7 @@ static void on_started(void *user, int socket_fd) {
     static const mosa_link_client_handler handler = {on_hello, on_event, on_step, on_refused, on_stats, on_closed};
     mosa_gateway *gateway = user;
     mosa_error err;
+    mosa_loop_timer_cancel(gateway->loop, &gateway->exit_timer);
     if (gateway->link) drop_link(gateway);
     if (mosa_link_client_create(gateway->loop, socket_fd, NULL, &handler, gateway, &gateway->link, &err) != MOSA_OK) {
         mosa_log_failure(MOSA_LOG_ERROR, "cannot speak with the engine", &err);

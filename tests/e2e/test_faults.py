@@ -73,7 +73,8 @@ def test_after_a_kill_the_engine_is_back_within_2_seconds(start, chat):
         answer = httpx.post(server.url + "/v1/chat/completions", json=chat(max_tokens=1), timeout=30)
         assert answer.status_code == 200
         assert time.monotonic() - began < 2
-    assert server.metric("mosa_engine_restarts_total") == 2
+    time.sleep(1)
+    assert server.metric("mosa_engine_restarts_total") == 2, "each kill is one death, also a second later"
 
 
 def test_while_no_engine_is_there_requests_wait_and_then_get_503(start, chat):
