@@ -49,13 +49,14 @@ void mosa_engine_cancel(mosa_engine *engine, uint64_t id) {
 }
 
 void mosa_engine_drain_inbox(mosa_engine *engine) {
+    // Cancels first: whoever cancelled had submitted before, so the request is in the inbox by now.
+    mosa_cancel *cancel = atomic_exchange(&engine->cancels, NULL);
     mosa_sequence *sequence = atomic_exchange(&engine->inbox, NULL);
     while (sequence) {
         mosa_sequence *next = sequence->next;
         mosa_scheduler_enqueue(&engine->scheduler, sequence);
         sequence = next;
     }
-    mosa_cancel *cancel = atomic_exchange(&engine->cancels, NULL);
     while (cancel) {
         mosa_cancel *next = cancel->next;
         mosa_sequence *found = mosa_scheduler_find(&engine->scheduler, cancel->id);
