@@ -133,13 +133,13 @@ static void emit_token(mosa_engine *e, mosa_sequence *q, int32_t token, const fl
 
 static void use_logits(mosa_engine *e, const mosa_wanted_row *row, const float *logits) {
     mosa_sequence *q = row->sequence;
-    if (q->request.prompt_logprobs && row->position + 1 < q->n_prompt) {
+    if (!row->samples) {
         mosa_event *event = add_event(e, q);
         event->is_prompt = true;
         event->token = q->tokens[row->position + 1];
         report_logprobs(e, q, event, logits);
+        return;
     }
-    if (!row->samples) return;
     int32_t token = draw(e, q, logits);
     if (token >= 0) {
         emit_token(e, q, token, logits);
@@ -159,7 +159,7 @@ static int collect_wanted(mosa_engine *e) {
         for (int32_t r = q->request.prompt_logprobs ? 0 : q->rows - 1; r < q->rows; r++) {
             bool samples = complete && r == q->rows - 1;
             int32_t position = q->n_computed - q->rows + r;
-            bool scores = q->request.prompt_logprobs && position + 1 < q->n_prompt;
+            bool scores = q->request.prompt_logprobs && position + 1 < q->n_prompt && position >= q->n_reported;
             if (samples || scores) e->wanted[n++] = (mosa_wanted_row){q, q->row_begin + r, position, samples};
         }
     }
@@ -199,8 +199,9 @@ static mosa_status pool_embeddings(mosa_engine *e, const float *hidden, mosa_err
         mosa_sequence *q = e->scheduler.running[i];
         if (q->rows == 0 || !mosa_sequence_embeds(q)) continue;
         bool complete = q->n_computed == q->n_tokens;
-        int32_t first = q->request.kind == MOSA_EMBED_LAST ? q->rows - 1 : 0;
-        if (q->request.kind == MOSA_EMBED_LAST && !complete) continue;
+        int32_t known = q->n_reported - (q->n_computed - q->rows);
+        int32_t first = q->request.kind == MOSA_EMBED_LAST ? q->rows - 1 : known > 0 ? known : 0;
+        if (first >= q->rows || (q->request.kind == MOSA_EMBED_LAST && !complete)) continue;
         const float *normed;
         size_t width = (size_t)e->limits.width;
         MOSA_TRY(mosa_model_normed(e->model, hidden + (size_t)(q->row_begin + first) * width, q->rows - first, &normed,
@@ -249,6 +250,14 @@ static void note_admissions(mosa_engine *e) {
     }
 }
 
+// What a preempted prompt runs a second time is not scored or summed a second time.
+static void note_reported(mosa_engine *e) {
+    for (int i = 0; i < e->scheduler.n_running; i++) {
+        mosa_sequence *q = e->scheduler.running[i];
+        if (q->n_computed > q->n_reported) q->n_reported = q->n_computed;
+    }
+}
+
 static mosa_status run_batch(mosa_engine *e, int rows, mosa_error *err) {
     mosa_batch batch = {.rows = rows, .segments = e->segments, .n_segments = lay_out_rows(e)};
     const float *hidden;
@@ -256,7 +265,9 @@ static mosa_status run_batch(mosa_engine *e, int rows, mosa_error *err) {
     MOSA_TRY(mosa_model_forward(e->model, e->row_tokens, e->row_positions, &batch, e->kv, &hidden, err));
     for (int i = 0; i < e->scheduler.n_running; i++) mosa_scheduler_advance(&e->scheduler, e->scheduler.running[i]);
     MOSA_TRY(pool_embeddings(e, hidden, err));
-    return sample_all(e, hidden, err);
+    MOSA_TRY(sample_all(e, hidden, err));
+    note_reported(e);
+    return MOSA_OK;
 }
 
 mosa_status mosa_engine_step(mosa_engine *e, int timeout_ms, const mosa_event **events, int *n_events,

@@ -38,6 +38,7 @@ struct mosa_sequence {
     int32_t *tokens;                                  // (capacity) prompt, then output
     int32_t n_prompt, n_tokens, n_computed, capacity; // capacity = prompt + what may be generated
     int32_t n_cached;                                 // prompt tokens that came from the prefix tree at first admission
+    int32_t n_reported;                               // positions whose hidden rows were scored or summed up
     bool admitted_before;
 
     int32_t *pages; // (ceil(capacity / page_tokens)) of positions in order

@@ -212,6 +212,60 @@ static void embeddings_have_length_one_and_do_not_depend_on_chunks(void **state)
     mosa_engine_close(engine);
 }
 
+// Runs `request` beside one that goes before it and grows until there is no page left for both.
+static void run_beside_a_hungry_one(mosa_engine *engine, mosa_request *request, outcome *o) {
+    mosa_request hungry = basic();
+    mosa_error err;
+    uint64_t first, id;
+    hungry.n_tokens = 8;
+    hungry.max_tokens = 80;
+    hungry.priority = 1;
+    assert_int_equal(mosa_engine_submit(engine, &hungry, &first, &err), MOSA_OK);
+    assert_int_equal(mosa_engine_submit(engine, request, &id, &err), MOSA_OK);
+    memset(o, 0, sizeof *o);
+    while (o->finish == MOSA_FINISH_NONE) {
+        const mosa_event *events;
+        int n;
+        if (mosa_engine_step(engine, 1000, &events, &n, &err) != MOSA_OK) fail_msg("%s", err.message);
+        for (int i = 0; i < n; i++)
+            if (events[i].request == id) on_event(o, &events[i]);
+    }
+}
+
+static void a_preempted_prompt_is_reported_once(void **state) {
+    (void)state;
+    static outcome alone, beside;
+    mosa_engine_options options = {
+        .max_sequences = 2, .max_batch_tokens = 2, .context_tokens = 96, .no_prefix_cache = true};
+    mosa_engine *engine = open_with(options);
+    mosa_engine_info info;
+    mosa_engine_stats stats;
+    mosa_engine_get_info(engine, &info);
+    mosa_engine_close(engine);
+    options.kv_memory_bytes = info.kv_bytes / info.kv_pages * 3;
+    engine = open_with(options);
+    mosa_request request = basic();
+    request.prompt_logprobs = true;
+    request.top_logprobs = 0;
+    request.max_tokens = 4;
+    generate(engine, &request, &alone);
+    run_beside_a_hungry_one(engine, &request, &beside);
+    mosa_engine_get_stats(engine, &stats);
+    assert_int_equal(stats.preemptions, 1);
+    assert_int_equal(alone.n_prompt_events, PROMPT - 1);
+    assert_int_equal(beside.n_prompt_events, PROMPT - 1);
+    assert_memory_equal(beside.prompt_logprobs, alone.prompt_logprobs, (PROMPT - 1) * sizeof(float));
+    assert_memory_equal(beside.logprobs, alone.logprobs, 4 * sizeof(float));
+    request = basic();
+    request.kind = MOSA_EMBED_MEAN;
+    generate(engine, &request, &alone);
+    run_beside_a_hungry_one(engine, &request, &beside);
+    mosa_engine_get_stats(engine, &stats);
+    assert_int_equal(stats.preemptions, 2);
+    assert_memory_equal(beside.embedding, alone.embedding, 64 * sizeof(float));
+    mosa_engine_close(engine);
+}
+
 static void a_cancelled_request_ends_in_the_next_step_and_returns_its_pages(void **state) {
     (void)state;
     static outcome o = {.cancel_after = 3};
@@ -323,6 +377,7 @@ int main(void) {
         cmocka_unit_test(min_tokens_holds_the_end_token_off),
         cmocka_unit_test(prompt_logprobs_agree_with_generation),
         cmocka_unit_test(embeddings_have_length_one_and_do_not_depend_on_chunks),
+        cmocka_unit_test(a_preempted_prompt_is_reported_once),
         cmocka_unit_test(a_cancelled_request_ends_in_the_next_step_and_returns_its_pages),
         cmocka_unit_test(requests_that_can_never_run_are_refused_at_once),
         cmocka_unit_test(a_full_queue_says_busy_and_empties_again),
