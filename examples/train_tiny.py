@@ -5,7 +5,8 @@ Stages, each reading what the one before left in --work:
 
   tokenizer   byte-level BPE over the training books           -> tokenizer.json
   pretrain    llama-architecture model, next-token loss        -> pretrain.pt (resumes where it stopped)
-  sft         chat mix, loss on the assistant's tokens only    -> sft.pt
+  sft         conversations, loss on the assistant's tokens only, in turn with long stretches of the books, while the
+              learning rate goes from where pretraining left it to zero          -> sft.pt
   export      Q8_0 GGUF with llama.cpp's conventions           -> --out, and a Hugging Face folder in --work/hf
   verify      read the GGUF back, dequantise it, run it in transformers: held-out bits per byte and sample chats
 
@@ -43,6 +44,10 @@ CHAT_TEMPLATE = (
 # Every matrix has a K dimension of a multiple of 256, so that the file can also be requantised to K-quants.
 CONFIG = dict(vocab=4096, width=256, layers=5, heads=4, kv_heads=2, head_dim=64, ffn=768, context=1024,
               rope_theta=10000.0, norm_eps=1e-5)
+
+
+RATE_MUON, RATE_ADAM = 0.02, 4e-3  # the highest learning rates, of matrices and of everything else
+RATE_LEFT = 0.6                    # part of them that pretraining hands on to the chat stage
 
 
 # ---- text ----------------------------------------------------------------------------------------
@@ -221,9 +226,9 @@ class Muon:
 class Trainer:
     """Model, both optimisers and the part of the budget that is used up; saved and resumed as one file."""
 
-    def __init__(self, args, path, minutes, tokens, rates, decay_from, start=None):
+    def __init__(self, args, path, minutes, tokens, schedule, start=None):
         torch.manual_seed(args.seed)
-        self.args, self.path, self.rates, self.decay_from = args, path, rates, decay_from
+        self.args, self.path, self.schedule = args, path, schedule
         self.minutes, self.tokens_max = minutes, tokens
         self.model = Tiny()
         matrices = [p for n, p in self.model.named_parameters() if p.ndim == 2 and "embed" not in n]
@@ -237,7 +242,8 @@ class Trainer:
         elif start:
             self.model.load_state_dict(torch.load(start)["model"])
         self.loss = self.model
-        self.started = self.saved = time.monotonic() - self.elapsed
+        self.saved = time.monotonic()
+        self.started = self.saved - self.elapsed
 
     def load(self, path):
         saved = torch.load(path)
@@ -261,13 +267,12 @@ class Trainer:
         return min(1.0, part)
 
     def step(self, ids, targets):
-        used = self.used()
-        scale = min(1.0, used / 0.02 + 0.01, (1 - used) / (1 - self.decay_from))
+        scale = self.schedule(self.used())
         loss = self.loss(ids, targets)
         loss.backward()
-        self.muon.step(self.rates["muon"] * scale)
+        self.muon.step(RATE_MUON * scale)
         for group in self.adam.param_groups:
-            group["lr"] = self.rates["adam"] * scale
+            group["lr"] = RATE_ADAM * scale
         self.adam.step()
         self.model.zero_grad(set_to_none=True)
         self.step_count, self.tokens = self.step_count + 1, self.tokens + ids.numel()
@@ -320,20 +325,22 @@ class Windows:
         return self.stream[start:start + self.length + 1]
 
 
+def pretrain_rate(used):
+    """Warm up, stay, then go down to RATE_LEFT."""
+    return min(1.0, used / 0.02 + 0.01, RATE_LEFT + 1 - used)
+
+
 def pretrain(args):
     tok = load_tokenizer(args)
     stream = token_stream(args, tok)
-    trainer = Trainer(args, args.work / "pretrain.pt", args.minutes, args.tokens, dict(muon=0.02, adam=4e-3),
-                      decay_from=0.35)
+    trainer = Trainer(args, args.work / "pretrain.pt", args.minutes, args.tokens, pretrain_rate)
     if args.compile:
         trainer.loss = torch.compile(trainer.model, dynamic=False)
     count = sum(p.numel() for p in trainer.model.parameters())
     print(f"pretrain: {count} parameters, {len(stream)} tokens of text", flush=True)
-    short, long = Windows(stream, 256, args.seed), Windows(stream, CONFIG["context"], args.seed + 1)
+    windows = Windows(stream, 256, args.seed)  # short ones are cheaper; the chat stage teaches the whole context
     while trainer.used() < 1:
-        # Most of the budget goes to short windows, which are cheaper; the end teaches the whole context.
-        windows, rows = (short, 16) if trainer.used() < 0.85 else (long, 6)
-        trainer.step(*windows.batch(trainer.tokens // windows.length, rows))
+        trainer.step(*windows.batch(trainer.tokens // windows.length, args.batch_tokens // windows.length))
     trainer.save()
     print(f"pretrain: done, {trainer.step_count} steps, {trainer.tokens} tokens, {trainer.elapsed / 60:.1f} minutes")
 
@@ -415,11 +422,16 @@ def pairs(text):
     return [entry.split() for entry in text.split(",")]
 
 
-def fact_turns():
-    """Every (question, answer) of the built-in tables."""
+def courtesy_turns():
+    """Every (question, answer) about the model itself, and of greeting and taking leave."""
     turns = [(q, a) for questions, answers in IDENTITY.items() for q in questions for a in answers]
     turns += [(g, r) for g in GREETINGS for r in GREETING_REPLIES]
-    turns += [(f"{g}, how are you?", "Hello! I am very well, thank you. How are you?") for g in GREETINGS[:8]]
+    return turns + [(f"{g}, how are you?", "Hello! I am very well, thank you. How are you?") for g in GREETINGS[:8]]
+
+
+def fact_turns():
+    """Every (question, answer) of the built-in tables of facts."""
+    turns = []
     for land, city in CAPITALS.items():
         answer = f"The capital of {land} is {city.replace('-', ' ')}."
         turns += [(f"What is the capital of {land}?", answer), (f"capital of {land}", answer)]
@@ -447,7 +459,7 @@ def instruction_turns(shared):
         item = json.loads(line)
         turns.append((item["instruction"], item["instances"][0]["input"], item["instances"][0]["output"]))
     return [(f"{ask}\n{given}".strip(), answer.strip()) for ask, given, answer in turns
-            if answer.strip() and len(ask) + len(given) + len(answer) < 500]
+            if answer.strip() and len(ask) + len(given) + len(answer) < 300]
 
 
 def sentences(text):
@@ -468,13 +480,13 @@ def split_passage(text):
     return first.strip(), second.strip()
 
 
-def passages(shared, rng):
+def passages(shared, rng, per_book):
     """(book, part, next part) at random places of the training books."""
     for stem, text in read_books(shared, held_out=False).items():
         if stem == "tinyshakespeare":
             continue
         blocks = [b for b in text.split("\n\n") if len(b) > 80 and "\n" not in b and b[0].isupper()]
-        for start in rng.sample(range(len(blocks) - 4), min(220, len(blocks) - 4)):
+        for start in rng.sample(range(len(blocks) - 4), min(per_book * (3 if "Grimm" in stem else 1), len(blocks) - 4)):
             first, second = split_passage(" ".join(blocks[start:start + 4]))
             if len(first) < 350 and len(second) > 60:
                 yield stem, first, second
@@ -483,7 +495,7 @@ def passages(shared, rng):
 def story_turns(shared, rng):
     """(request, passage): continue this, or tell of a thing that the passage names."""
     turns = []
-    for stem, first, second in passages(shared, rng):
+    for stem, first, second in passages(shared, rng, per_book=15):
         ask = rng.choice(("Continue this story: ", "Continue: ", "Please continue this text:\n", "What happens next? "))
         turns.append((ask + first, second))
         named = [thing for thing in THINGS if re.search(rf"\b{thing}\b", first)]
@@ -501,11 +513,12 @@ def story_turns(shared, rng):
 def chat_mix(args):
     """Shuffled conversations, each a list of (role, content)."""
     rng = random.Random(args.seed)
-    facts, instructions = fact_turns(), instruction_turns(args.shared)
+    courtesy, facts, instructions = courtesy_turns(), fact_turns(), instruction_turns(args.shared)
     stories = story_turns(args.shared, rng)
-    single = 4 * facts + 2 * instructions + stories
+    single = 20 * courtesy + 6 * facts + instructions + stories
     rng.shuffle(single)
-    print(f"sft: {len(facts)} facts, {len(instructions)} instructions, {len(stories)} story requests")
+    print(f"sft: {len(courtesy)} courtesies, {len(facts)} facts, {len(instructions)} instructions, "
+          f"{len(stories)} stories")
     conversations = []
     while single:
         turns = [single.pop() for _ in range(min(len(single), rng.choice((1, 1, 1, 2, 3))))]
@@ -554,12 +567,15 @@ def sft(args):
     tok = load_tokenizer(args)
     examples = [encode_chat(tok, messages, CONFIG["context"]) for messages in chat_mix(args)]
     print(f"sft: {len(examples)} conversations, {sum(len(ids) for ids, _ in examples)} tokens", flush=True)
-    trainer = Trainer(args, args.work / "sft.pt", args.sft_minutes, args.sft_tokens, dict(muon=0.005, adam=1e-3),
-                      decay_from=0.2, start=args.work / "pretrain.pt")
+    trainer = Trainer(args, args.work / "sft.pt", args.sft_minutes, args.sft_tokens,
+                      lambda used: RATE_LEFT * (1 - used), start=args.work / "pretrain.pt")
+    books = Windows(token_stream(args, tok), CONFIG["context"], args.seed + 1)
     rng = random.Random(args.seed + trainer.step_count)
     while trainer.used() < 1:
-        for ids, targets in chat_batches(examples, 4096, rng):
+        for ids, targets in chat_batches(examples, args.batch_tokens, rng):
+            rows = max(1, args.batch_tokens // books.length)
             trainer.step(ids, targets)
+            trainer.step(*books.batch(trainer.step_count // 2 * rows, rows))
             if trainer.used() >= 1:
                 break
     trainer.save()
@@ -730,11 +746,11 @@ def verify(args):
     trained, tok = trained_weights(args), load_tokenizer(args)
     models = {"trained weights, fp32": hugging_face_model(trained),
               "weights of the GGUF": hugging_face_model(read_gguf(args.out, trained))}
-    books = read_books(args.shared, held_out=True)
     for title, model in models.items():
-        for stem, text in books.items():
+        for stem, text in read_books(args.shared, held_out=True).items():
+            text = text[:args.held_out_chars]
             rate = bits_per_byte(loss_of(model), text, tok, CONFIG["context"])
-            print(f"verify: {rate:.4f} bits per byte on {stem}, {title}", flush=True)
+            print(f"verify: {rate:.4f} bits per byte on {len(text)} characters of {stem}, {title}", flush=True)
     chat_samples(args, models["weights of the GGUF"])
 
 
@@ -749,8 +765,10 @@ def main():
                         help="folder that holds data/text and data/sft")
     parser.add_argument("--minutes", type=float, default=85, help="budget of pretraining on the clock")
     parser.add_argument("--tokens", type=int, help="budget of pretraining in tokens, instead of minutes")
-    parser.add_argument("--sft-minutes", type=float, default=8, help="budget of the chat stage on the clock")
+    parser.add_argument("--batch-tokens", type=int, default=2048, help="tokens of a pretraining step")
+    parser.add_argument("--sft-minutes", type=float, default=35, help="budget of the chat stage on the clock")
     parser.add_argument("--sft-tokens", type=int, help="budget of the chat stage in tokens, instead of minutes")
+    parser.add_argument("--held-out-chars", type=int, help="verify on so much of each held-out book; default all")
     parser.add_argument("--out", type=Path, default=Path("examples/mosa-tiny.gguf"))
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2)
