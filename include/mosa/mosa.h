@@ -56,7 +56,7 @@ typedef struct mosa_engine_info {
 } mosa_engine_info;
 
 // Opens a model; takes seconds for a large one. The engine is destroyed by mosa_engine_close, which ends what still
-// runs without events. Options and strings are copied.
+// runs without events; no other thread may be using the engine by then. Options and strings are copied.
 mosa_status mosa_engine_open(const mosa_engine_options *options, mosa_engine **out, mosa_error *err);
 void mosa_engine_close(mosa_engine *engine); // NULL-safe
 void mosa_engine_get_info(const mosa_engine *engine, mosa_engine_info *info);

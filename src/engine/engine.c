@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +17,7 @@ enum {
     ROWS_DEFAULT = 512,
     SEQUENCES_MAX = 4096,
     ROWS_MAX = 65536,
+    QUEUED_MAX = 1000000,
     CONTEXT_SERVED_DEFAULT = 4096, // tokens per sequence that the default KV pool is sized for
 };
 
@@ -33,7 +35,9 @@ static mosa_status check_options(mosa_engine_options *o, mosa_error *err) {
         return mosa_fail(err, MOSA_EINVALID, "max_sequences is %d, must be 1 to %d", o->max_sequences, SEQUENCES_MAX);
     if (o->max_batch_tokens < 1 || o->max_batch_tokens > ROWS_MAX)
         return mosa_fail(err, MOSA_EINVALID, "max_batch_tokens is %d, must be 1 to %d", o->max_batch_tokens, ROWS_MAX);
-    if (o->max_queued < 1 || o->context_tokens < 0 || o->kv_memory_bytes < 0 || o->threads < 0)
+    if (o->max_queued < 1 || o->max_queued > QUEUED_MAX)
+        return mosa_fail(err, MOSA_EINVALID, "max_queued is %d, must be 1 to %d", o->max_queued, QUEUED_MAX);
+    if (o->context_tokens < 0 || o->kv_memory_bytes < 0 || o->threads < 0)
         return mosa_fail(err, MOSA_EINVALID, "an engine option is negative");
     return MOSA_OK;
 }
@@ -174,7 +178,7 @@ static mosa_status open_into(mosa_engine *e, const mosa_engine_options *o, mosa_
     e->max_outputs = o->max_sequences < 64 ? o->max_sequences : 64;
     e->max_queued = o->max_queued;
     e->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (e->wake_fd < 0) return mosa_fail(err, MOSA_EIO, "cannot create an event descriptor");
+    if (e->wake_fd < 0) return mosa_fail_errno(err, errno, "cannot create an event descriptor");
     MOSA_TRY(open_model(e, o, err));
     mosa_kv_spec spec;
     MOSA_TRY(size_kv(e, o, &spec, err));

@@ -17,18 +17,20 @@ static void wake_if_sleeping(mosa_engine *engine) {
 }
 
 mosa_status mosa_engine_submit(mosa_engine *engine, const mosa_request *request, uint64_t *id, mosa_error *err) {
-    int64_t waiting = atomic_fetch_add(&engine->n_submitted, 1);
+    int64_t waiting = atomic_fetch_add(&engine->n_waiting, 1);
     if (waiting >= engine->max_queued) {
-        atomic_fetch_sub(&engine->n_submitted, 1);
+        atomic_fetch_sub(&engine->n_waiting, 1);
         mosa_fail(err, MOSA_EBUSY, "the engine's queue holds %d requests (max_queued)", engine->max_queued);
-        return mosa_hint(err, "try again later, or raise --max-queue");
+        mosa_hint(err, "try again later, or raise --max-queue");
+        return MOSA_EBUSY; // whether or not the caller wants the message
     }
     mosa_sequence *sequence;
     mosa_status status = mosa_sequence_create(request, &engine->limits, &sequence, err);
     if (status != MOSA_OK) {
-        atomic_fetch_sub(&engine->n_submitted, 1);
+        atomic_fetch_sub(&engine->n_waiting, 1);
         return status;
     }
+    sequence->waits = true;
     sequence->id = atomic_fetch_add(&engine->next_id, 1);
     *id = sequence->id;
     sequence->next = atomic_load(&engine->inbox);

@@ -52,7 +52,7 @@ struct mosa_engine {
     _Atomic(mosa_sequence *) inbox;
     _Atomic(mosa_cancel *) cancels;
     _Atomic uint64_t next_id;
-    _Atomic int64_t n_submitted; // queued or in the inbox, not yet running for the first time
+    _Atomic int64_t n_waiting; // in the inbox or queued, as of the last plan; a submission needs it below max_queued
     _Atomic bool sleeping;
     int wake_fd;
     mosa_engine_counters counters;

@@ -38,7 +38,7 @@ static mosa_event *add_event(mosa_engine *e, const mosa_sequence *q) {
 static void finish(mosa_engine *e, mosa_sequence *q, mosa_event *event, mosa_finish reason) {
     event->finish = reason;
     if (reason == MOSA_FINISH_ERROR) event->error = &e->failure;
-    if (!q->counted) atomic_fetch_sub(&e->n_submitted, 1);
+    if (q->waits) atomic_fetch_sub(&e->n_waiting, 1);
     atomic_fetch_add_explicit(reason == MOSA_FINISH_CANCELLED ? &e->counters.cancelled
                               : reason == MOSA_FINISH_ERROR   ? &e->counters.failed
                                                               : &e->counters.finished,
@@ -239,13 +239,20 @@ static void publish_stats(mosa_engine *e, uint64_t begin_ns) {
     atomic_fetch_add_explicit(&c->step_ns_total, spent, memory_order_relaxed);
 }
 
-// Counts what admission changed: sequences that run for the first time are no longer "submitted".
+// Who was preempted waits again, who was admitted waits no longer; in this order, so that a submission of the moment
+// never sees room that is not there.
 static void note_admissions(mosa_engine *e) {
+    for (int i = 0; i < e->scheduler.n_queued; i++) {
+        mosa_sequence *q = e->scheduler.queued[i];
+        if (!q->waits) atomic_fetch_add(&e->n_waiting, 1);
+        q->waits = true;
+    }
     for (int i = 0; i < e->scheduler.n_running; i++) {
         mosa_sequence *q = e->scheduler.running[i];
+        if (q->waits) atomic_fetch_sub(&e->n_waiting, 1);
+        q->waits = false;
         if (q->counted) continue;
         q->counted = true;
-        atomic_fetch_sub(&e->n_submitted, 1);
         atomic_fetch_add_explicit(&e->counters.cached_tokens, (uint64_t)q->n_cached, memory_order_relaxed);
     }
 }

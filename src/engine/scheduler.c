@@ -11,7 +11,8 @@ mosa_status mosa_scheduler_init(mosa_scheduler *s, const mosa_scheduler_options 
                           .max_rows = options->max_rows,
                           .page_tokens = options->page_tokens,
                           .share_prefixes = options->share_prefixes};
-    // A preempted sequence goes back to the queue, so that holds both.
+    // A preempted sequence goes back to the queue, so that holds both: admission and preemption only move sequences
+    // between the lists, and a submission needs room in the queue.
     size_t queue_slots = (size_t)options->max_queued + (size_t)options->max_running;
     s->running = calloc((size_t)options->max_running, sizeof(mosa_sequence *));
     s->queued = calloc(queue_slots, sizeof(mosa_sequence *));
@@ -60,6 +61,7 @@ static bool list_remove(mosa_sequence **list, int *n, const mosa_sequence *seque
 }
 
 void mosa_scheduler_enqueue(mosa_scheduler *s, mosa_sequence *sequence) {
+    assert(s->n_queued < s->max_queued + s->max_running);
     sequence->state = MOSA_SEQUENCE_QUEUED;
     list_insert(s->queued, &s->n_queued, sequence);
 }
@@ -168,11 +170,11 @@ static void preempt_last(mosa_scheduler *s) {
 }
 
 // Gives `q` pages for up to `rows` more positions, preempting those behind it in order. Returns the rows that fit.
-static int32_t reserve_rows(mosa_scheduler *s, const mosa_sequence *self, mosa_sequence *q, int32_t rows) {
+static int32_t reserve_rows(mosa_scheduler *s, mosa_sequence *q, int32_t rows) {
     int32_t need = pages_for(s, q->n_computed + rows);
     while (q->n_pages < need) {
         int32_t page = take_page(s);
-        if (page == MOSA_NO_PAGE && s->running[s->n_running - 1] != self) {
+        if (page == MOSA_NO_PAGE && s->running[s->n_running - 1] != q) {
             preempt_last(s);
             continue;
         }
@@ -225,7 +227,7 @@ static int plan_running(mosa_scheduler *s) {
             mosa_sequence *q = s->running[i];
             int32_t left = q->n_tokens - q->n_computed;
             if ((left == 1) != (pass == 0)) continue;
-            int32_t rows = reserve_rows(s, q, q, left < budget ? left : budget);
+            int32_t rows = reserve_rows(s, q, left < budget ? left : budget);
             q->rows = rows;
             budget -= rows;
         }

@@ -33,6 +33,7 @@ struct mosa_sequence {
     mosa_arena arena;
     mosa_sequence_state state;
     bool cancelled;
+    bool waits;   // the engine's n_waiting counts it
     bool counted; // its first admission is in the statistics
 
     int32_t *tokens;                                  // (capacity) prompt, then output
