@@ -90,6 +90,15 @@ char *mosa_path_join(const char *folder, const char *name) {
     return done < 0 ? NULL : path;
 }
 
+char *mosa_path_stem(const char *path, const char *suffix) {
+    size_t len = strlen(path), cut = strlen(suffix);
+    while (len > 1 && path[len - 1] == '/') len--;
+    size_t begin = len;
+    while (begin > 0 && path[begin - 1] != '/') begin--;
+    if (len - begin > cut && memcmp(path + len - cut, suffix, cut) == 0) len -= cut;
+    return strndup(path + begin, len - begin);
+}
+
 const char *mosa_path_base(const char *path) {
     const char *slash = strrchr(path, '/');
     return slash ? slash + 1 : path;

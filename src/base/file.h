@@ -47,6 +47,9 @@ bool mosa_file_is_dir(const char *path);
 
 // "folder/name" with one slash between; an absolute name stands alone. malloc'ed; NULL on out-of-memory.
 char *mosa_path_join(const char *folder, const char *name);
+// The last part of a path, without slashes at its end and without `suffix`: "name" of "a/name.gguf" and of "a/name/".
+// malloc'ed; NULL on out-of-memory.
+char *mosa_path_stem(const char *path, const char *suffix);
 const char *mosa_path_base(const char *path); // what follows the last slash; borrowed from path
 
 #endif

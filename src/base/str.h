@@ -25,6 +25,9 @@ static inline bool mosa_slice_eq(mosa_slice a, mosa_slice b) {
 }
 bool mosa_slice_starts_with(mosa_slice text, mosa_slice prefix);
 bool mosa_slice_ends_with(mosa_slice text, mosa_slice suffix);
+static inline bool mosa_str_ends_with(const char *text, const char *suffix) {
+    return mosa_slice_ends_with(mosa_slice_of(text), mosa_slice_of(suffix));
+}
 uint64_t mosa_hash_bytes(const void *data, size_t len, uint64_t seed); // 64-bit, stable across runs and machines
 
 typedef struct mosa_buf {

@@ -3,6 +3,7 @@
 #include "cli/convert.h"
 
 #include "base/file.h"
+#include "base/str.h"
 
 #include <stdio.h>
 #include <sys/stat.h>
@@ -71,7 +72,7 @@ static mosa_status read_type(const char *name, convert_job *job, mosa_error *err
 }
 
 static mosa_status read_formats(const convert_values *values, convert_job *job, mosa_error *err) {
-    job->to_gguf = mosa_slice_ends_with(mosa_slice_of(job->out), MOSA_SLICE(".gguf"));
+    job->to_gguf = mosa_str_ends_with(job->out, ".gguf");
     if (values->to && strcmp(values->to, "gguf") != 0 && strcmp(values->to, "safetensors") != 0)
         return mosa_fail(err, MOSA_EINVALID, "--to: '%s' is neither gguf nor safetensors", values->to);
     if (values->to) job->to_gguf = strcmp(values->to, "gguf") == 0;

@@ -2,6 +2,7 @@
 #include "cli/command.h"
 
 #include "base/file.h"
+#include "base/str.h"
 #include "codec/gguf.h"
 #include "codec/hf_config.h"
 #include "codec/json.h"
@@ -41,8 +42,7 @@ typedef struct model {
 } model;
 
 static mosa_status open_model(const char *path, model *m, mosa_error *err) {
-    size_t len = strlen(path);
-    bool tensors_file = len > 12 && strcmp(path + len - 12, ".safetensors") == 0;
+    bool tensors_file = mosa_str_ends_with(path, ".safetensors");
     if (!tensors_file && !mosa_file_is_dir(path)) return mosa_gguf_open(path, &m->gguf, err);
     MOSA_TRY(mosa_safetensors_open(path, &m->safetensors, err));
     MOSA_AUTO_FREE char *config = mosa_path_join(path, "config.json");

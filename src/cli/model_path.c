@@ -16,10 +16,6 @@ mosa_status mosa_model_home(char **out, mosa_error *err) {
     return len < 0 ? mosa_fail(err, MOSA_ENOMEM, "out of memory for a path") : MOSA_OK;
 }
 
-static bool has_suffix(const char *text, const char *suffix) {
-    return mosa_slice_ends_with(mosa_slice_of(text), mosa_slice_of(suffix));
-}
-
 // The first part of a split file stands for the whole, the others for nothing.
 static bool is_later_split(const char *name) {
     const char *of = strstr(name, "-of-");
@@ -32,7 +28,7 @@ static char *only_gguf(const char *folder) {
     char *found = NULL;
     int count = 0;
     for (struct dirent *entry; dir && (entry = readdir(dir));) {
-        if (!has_suffix(entry->d_name, ".gguf") || is_later_split(entry->d_name)) continue;
+        if (!mosa_str_ends_with(entry->d_name, ".gguf") || is_later_split(entry->d_name)) continue;
         if (++count == 1) found = mosa_path_join(folder, entry->d_name);
     }
     if (dir) closedir(dir);

@@ -191,7 +191,7 @@ static mosa_status open_folder(const char *path, mosa_safetensors **out, mosa_er
 mosa_status mosa_safetensors_open(const char *path, mosa_safetensors **out, mosa_error *err) {
     struct stat info;
     if (stat(path, &info) == 0 && S_ISDIR(info.st_mode)) return open_folder(path, out, err);
-    if (mosa_slice_ends_with(mosa_slice_of(path), MOSA_SLICE(".json"))) return open_index(path, out, err);
+    if (mosa_str_ends_with(path, ".json")) return open_index(path, out, err);
     return open_single(path, out, err);
 }
 

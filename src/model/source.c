@@ -1,6 +1,8 @@
 // One face over GGUF files and Hugging Face folders.
 #include "model/source.h"
 
+#include "base/file.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -46,40 +48,27 @@ void mosa_model_source_close(mosa_model_source *source) {
     free(source);
 }
 
-static char *last_part(const char *path) {
-    size_t len = strlen(path);
-    while (len > 1 && path[len - 1] == '/') len--;
-    size_t begin = len;
-    while (begin > 0 && path[begin - 1] != '/') begin--;
-    size_t end = len;
-    if (end - begin > 5 && memcmp(path + end - 5, ".gguf", 5) == 0) end -= 5;
-    return strndup(path + begin, end - begin);
-}
-
 static mosa_status open_gguf(mosa_model_source *source, mosa_error *err) {
     mosa_slice text;
     MOSA_TRY(mosa_gguf_open(source->path, &source->gguf, err));
     MOSA_TRY(mosa_gguf_get_str(source->gguf, "general.architecture", &text, err));
     source->arch = strndup(text.data, text.len);
     MOSA_TRY(mosa_gguf_get_str_or(source->gguf, "general.name", (mosa_slice){0}, &text, err));
-    source->name = text.len ? strndup(text.data, text.len) : last_part(source->path);
+    source->name = text.len ? strndup(text.data, text.len) : mosa_path_stem(source->path, ".gguf");
     source->naming = MOSA_NAMING_GGUF;
     if (!source->arch || !source->name) return mosa_fail(err, MOSA_ENOMEM, "%s: out of memory", source->path);
     return MOSA_OK;
 }
 
 static mosa_status open_folder(mosa_model_source *source, mosa_error *err) {
-    MOSA_AUTO_FREE char *config_path = NULL;
+    MOSA_AUTO_FREE char *config_path = mosa_path_join(source->path, "config.json");
     const char *arch;
-    if (asprintf(&config_path, "%s/config.json", source->path) < 0) {
-        config_path = NULL;
-        return mosa_fail(err, MOSA_ENOMEM, "%s: out of memory", source->path);
-    }
+    if (!config_path) return mosa_fail(err, MOSA_ENOMEM, "%s: out of memory", source->path);
     MOSA_TRY(mosa_hf_config_open(config_path, &source->config, err));
     MOSA_TRY(mosa_hf_config_model_type(source->config, &arch, err));
     MOSA_TRY(mosa_safetensors_open(source->path, &source->tensors, err));
     source->arch = strdup(arch);
-    source->name = last_part(source->path);
+    source->name = mosa_path_stem(source->path, ".gguf");
     if (!source->arch || !source->name) return mosa_fail(err, MOSA_ENOMEM, "%s: out of memory", source->path);
     char name[MOSA_WEIGHT_NAME_MAX];
     source->naming = MOSA_NAMING_HF;
@@ -104,9 +93,8 @@ mosa_status mosa_model_source_open(const char *path, mosa_model_source **out, mo
     }
     mosa_model_source *source = calloc(1, sizeof *source);
     if (!source) return mosa_fail(err, MOSA_ENOMEM, "%s: out of memory", path);
-    size_t len = strlen(path);
-    bool inside = !S_ISDIR(info.st_mode) && ((len > 5 && strcmp(path + len - 5, ".json") == 0) ||
-                                             (len > 12 && strcmp(path + len - 12, ".safetensors") == 0));
+    bool inside =
+        !S_ISDIR(info.st_mode) && (mosa_str_ends_with(path, ".json") || mosa_str_ends_with(path, ".safetensors"));
     bool folder = S_ISDIR(info.st_mode) || inside;
     source->path = inside ? folder_of(path) : strdup(path);
     mosa_status status = !source->path ? mosa_fail(err, MOSA_ENOMEM, "%s: out of memory", path)

@@ -1,6 +1,7 @@
 // Names and listings of a hub repository, and the choice of files.
 #include "platform/hub.h"
 
+#include "base/str.h"
 #include "codec/json.h"
 #include "platform/hub_http.h"
 
@@ -60,7 +61,8 @@ mosa_status mosa_hub_parse_name(const char *text, mosa_arena *arena, mosa_hub_na
         if (!safe_path(rest + 1)) return mosa_fail(err, MOSA_EINVALID, "\"%s\" has no valid file name", text);
         out->file = mosa_arena_strdup(arena, rest + 1);
     }
-    if (!out->repo || !out->revision) return mosa_fail(err, MOSA_ENOMEM, "out of memory for a name");
+    if (!out->repo || !out->revision || (*rest == ':' && !out->file))
+        return mosa_fail(err, MOSA_ENOMEM, "out of memory for a name");
     return MOSA_OK;
 }
 
@@ -118,10 +120,6 @@ mosa_status mosa_hub_list(const mosa_hub *hub, const mosa_hub_name *name, mosa_a
 
 // --- choice -------------------------------------------------------------------------------------------------------
 
-static bool ends_with(const char *text, const char *suffix) {
-    return mosa_slice_ends_with(mosa_slice_of(text), mosa_slice_of(suffix));
-}
-
 // "x-00001-of-00003.gguf" and its brothers: equal up to the part's number.
 static bool same_split(const char *a, const char *b) {
     const char *of = strstr(a, "-of-");
@@ -153,7 +151,7 @@ static bool part_of_folder(const char *name) {
                                         "chat_template.json"};
     if (strchr(name, '/')) return false; // other formats of the same weights live in folders
     for (size_t i = 0; i < MOSA_COUNT(suffixes); i++)
-        if (ends_with(name, suffixes[i])) return true;
+        if (mosa_str_ends_with(name, suffixes[i])) return true;
     for (size_t i = 0; i < MOSA_COUNT(names); i++)
         if (strcmp(name, names[i]) == 0) return true;
     return false;
@@ -163,7 +161,7 @@ static void list_ggufs(const mosa_hub_listing *listing, mosa_error *err) {
     char text[MOSA_ERROR_HINT_MAX];
     size_t used = (size_t)snprintf(text, sizeof text, "name one of:");
     for (size_t i = 0; i < listing->n_files && used < sizeof text; i++)
-        if (ends_with(listing->files[i].name, ".gguf"))
+        if (mosa_str_ends_with(listing->files[i].name, ".gguf"))
             used += (size_t)snprintf(text + used, sizeof text - used, " %s", listing->files[i].name);
     mosa_hint(err, "%s", text);
 }
@@ -173,7 +171,7 @@ static mosa_status choose_gguf(const mosa_hub_name *name, mosa_hub_listing *list
     int count = 0;
     for (size_t i = 0; i < listing->n_files; i++) {
         const mosa_hub_file *file = &listing->files[i];
-        if (!ends_with(file->name, ".gguf")) continue;
+        if (!mosa_str_ends_with(file->name, ".gguf")) continue;
         only = file;
         count++;
         if (!preferred && strcasestr(file->name, "q4_k_m")) preferred = file;
@@ -196,8 +194,8 @@ mosa_status mosa_hub_choose(const mosa_hub_name *name, mosa_hub_listing *listing
     bool config = false, weights = false;
     for (size_t i = 0; i < listing->n_files; i++) {
         config = config || strcmp(listing->files[i].name, "config.json") == 0;
-        weights =
-            weights || (part_of_folder(listing->files[i].name) && ends_with(listing->files[i].name, ".safetensors"));
+        weights = weights || (part_of_folder(listing->files[i].name) &&
+                              mosa_str_ends_with(listing->files[i].name, ".safetensors"));
     }
     if (!config || !weights) return choose_gguf(name, listing, err);
     for (size_t i = 0; i < listing->n_files; i++) listing->files[i].wanted = part_of_folder(listing->files[i].name);

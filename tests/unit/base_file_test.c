@@ -96,6 +96,12 @@ static void check_join(const char *a, const char *b, const char *joined) {
     free(path);
 }
 
+static void check_stem(const char *path, const char *stem) {
+    char *found = mosa_path_stem(path, ".gguf");
+    assert_string_equal(found, stem);
+    free(found);
+}
+
 static void paths_are_joined_with_one_slash(void **state) {
     (void)state;
     check_join("a", "b", "a/b");
@@ -105,6 +111,11 @@ static void paths_are_joined_with_one_slash(void **state) {
     check_join("", "b", "b");
     assert_string_equal(mosa_path_base("/x/y.gguf"), "y.gguf");
     assert_string_equal(mosa_path_base("y"), "y");
+    check_stem("/x/y.gguf", "y");
+    check_stem("x/y/", "y");
+    check_stem("y", "y");
+    check_stem("x/.gguf", ".gguf");
+    check_stem("/", "");
 }
 
 static void a_map_shows_the_file_and_notices_that_it_shrank(void **state) {
