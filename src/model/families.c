@@ -1,6 +1,7 @@
 // The list of model families. Order is match order.
 #include "model/family.h"
 
+#include <stdio.h>
 #include <string.h>
 
 extern const mosa_family mosa_family_llama;
@@ -13,14 +14,20 @@ static const mosa_family *const families[] = {
     &mosa_family_qwen3,
 };
 
-const mosa_family *mosa_family_at(size_t index) {
-    return index < MOSA_COUNT(families) ? families[index] : NULL;
-}
-
 static bool listed(const char *const *names, size_t count, const char *name) {
     for (size_t i = 0; i < count && names[i]; i++)
         if (strcmp(names[i], name) == 0) return true;
     return false;
+}
+
+static mosa_status unsupported(const mosa_model_source *source, mosa_error *err) {
+    char known[256] = "";
+    for (size_t i = 0, used = 0; i < MOSA_COUNT(families) && used < sizeof known; i++)
+        used += (size_t)snprintf(known + used, sizeof known - used, "%s%s", i ? ", " : "", families[i]->name);
+    mosa_fail(err, MOSA_EUNSUPPORTED, "%s: architecture \"%s\" is not supported", mosa_model_source_path(source),
+              mosa_model_source_arch(source));
+    mosa_hint(err, "supported: %s, and what is stored as one of them (mistral, smollm)", known);
+    return MOSA_EUNSUPPORTED;
 }
 
 mosa_status mosa_family_find(const mosa_model_source *source, const mosa_family **out, mosa_error *err) {
@@ -34,6 +41,5 @@ mosa_status mosa_family_find(const mosa_model_source *source, const mosa_family 
         *out = family;
         return MOSA_OK;
     }
-    mosa_fail(err, MOSA_EUNSUPPORTED, "%s: architecture \"%s\" is not supported", mosa_model_source_path(source), arch);
-    return mosa_hint(err, "supported: llama (also mistral, smollm), qwen2, qwen3");
+    return unsupported(source, err);
 }

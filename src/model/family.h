@@ -19,7 +19,4 @@ typedef struct mosa_family {
 // The family of a source's architecture; MOSA_EUNSUPPORTED lists what is known.
 mosa_status mosa_family_find(const mosa_model_source *source, const mosa_family **out, mosa_error *err);
 
-// All families in table order; NULL behind the last.
-const mosa_family *mosa_family_at(size_t index);
-
 #endif
