@@ -1,6 +1,5 @@
 // Files and maps, and the guard around maps.
 #include "base/file.h"
-#include "base/sha256.h"
 
 #include <fcntl.h>
 #include <setjmp.h>
@@ -198,19 +197,6 @@ static void a_bus_error_elsewhere_has_its_default_effect(void **state) {
     assert_null(strstr(text, "cut short"));
 }
 
-static void a_file_is_hashed_in_pieces(void **state) {
-    (void)state;
-    enum { BYTES = 1000 * 1000 };
-    char hex[MOSA_SHA256_HEX];
-    char *data = malloc(BYTES);
-    memset(data, 'a', BYTES);
-    write_file(in_folder("hash"), data, BYTES);
-    free(data);
-    assert_int_equal(mosa_sha256_file(in_folder("hash"), hex, NULL), MOSA_OK);
-    assert_string_equal(hex, "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0");
-    assert_int_equal(mosa_sha256_file(in_folder("absent"), hex, NULL), MOSA_ENOTFOUND);
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_file_is_read_whole_or_refused),
@@ -220,7 +206,6 @@ int main(void) {
         cmocka_unit_test(a_map_shows_the_file_and_notices_that_it_shrank),
         cmocka_unit_test(a_file_truncated_under_its_map_ends_the_process_with_a_message),
         cmocka_unit_test(a_bus_error_elsewhere_has_its_default_effect),
-        cmocka_unit_test(a_file_is_hashed_in_pieces),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }

@@ -2,7 +2,6 @@
 #include "base/arena.h"
 #include "base/clock.h"
 #include "base/rng.h"
-#include "base/sha256.h"
 #include "base/status.h"
 #include "base/str.h"
 #include "base/utf8.h"
@@ -236,23 +235,6 @@ static void uniform_numbers_fill_the_unit_interval(void **state) {
     assert_true(mosa_rng_mix(0) == 0xe220a8397b1dcdafu); // first output of splitmix64 with seed 0
 }
 
-static void sha256_gives_the_published_digest(void **state) {
-    (void)state;
-    mosa_sha256 *hash;
-    unsigned char digest[MOSA_SHA256_BYTES];
-    char hex[MOSA_SHA256_HEX];
-    assert_int_equal(mosa_sha256_create(&hash, NULL), MOSA_OK);
-    for (int round = 0; round < 2; round++) {
-        mosa_sha256_update(hash, "a", 1);
-        mosa_sha256_update(hash, "bc", 2);
-        mosa_sha256_finish(hash, digest);
-        mosa_sha256_hex(digest, hex);
-        assert_string_equal(hex, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
-    }
-    mosa_sha256_destroy(hash);
-    mosa_sha256_destroy(NULL);
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(arena_memory_is_zeroed_aligned_and_apart),
@@ -268,7 +250,6 @@ int main(void) {
         cmocka_unit_test(times_read_as_rfc_3339),
         cmocka_unit_test(philox_gives_the_published_blocks),
         cmocka_unit_test(uniform_numbers_fill_the_unit_interval),
-        cmocka_unit_test(sha256_gives_the_published_digest),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
