@@ -201,9 +201,6 @@ const char *mosa_gguf_path(const mosa_gguf *gguf) {
 uint32_t mosa_gguf_version(const mosa_gguf *gguf) {
     return gguf->version;
 }
-uint32_t mosa_gguf_alignment(const mosa_gguf *gguf) {
-    return gguf->alignment;
-}
 uint32_t mosa_gguf_split_count(const mosa_gguf *gguf) {
     return gguf->n_mappings ? (uint32_t)gguf->n_mappings : 1;
 }

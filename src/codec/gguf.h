@@ -65,7 +65,6 @@ void mosa_gguf_close(mosa_gguf *gguf); // NULL-safe
 
 const char *mosa_gguf_path(const mosa_gguf *gguf); // as given to open, or the name given to parse
 uint32_t mosa_gguf_version(const mosa_gguf *gguf);
-uint32_t mosa_gguf_alignment(const mosa_gguf *gguf);    // general.alignment, 32 by default
 uint32_t mosa_gguf_split_count(const mosa_gguf *gguf);  // files mapped, 1 when not split
 uint64_t mosa_gguf_tensor_bytes(const mosa_gguf *gguf); // sum over all tensors, padding excluded
 

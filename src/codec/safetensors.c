@@ -219,17 +219,8 @@ void mosa_safetensors_close(mosa_safetensors *st) {
     free(st);
 }
 
-const char *mosa_safetensors_path(const mosa_safetensors *st) {
-    return st->path;
-}
 size_t mosa_safetensors_shard_count(const mosa_safetensors *st) {
     return st->n_mappings ? st->n_mappings : 1;
-}
-
-uint64_t mosa_safetensors_tensor_bytes(const mosa_safetensors *st) {
-    uint64_t total = 0;
-    for (size_t i = 0; i < st->header.n_tensors; i++) total += st->header.tensors[i].bytes;
-    return total;
 }
 
 size_t mosa_safetensors_tensor_count(const mosa_safetensors *st) {

@@ -33,9 +33,7 @@ MOSA_MUST_USE mosa_status mosa_safetensors_parse(const void *data, size_t len, c
                                                  mosa_error *err);
 void mosa_safetensors_close(mosa_safetensors *st); // NULL-safe
 
-const char *mosa_safetensors_path(const mosa_safetensors *st);
 size_t mosa_safetensors_shard_count(const mosa_safetensors *st); // files mapped
-uint64_t mosa_safetensors_tensor_bytes(const mosa_safetensors *st);
 
 // Tensors in file order, shard after shard; find returns NULL when absent. A dtype whose traits have no to_f32 may be
 // listed but not used.

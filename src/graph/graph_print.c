@@ -86,18 +86,3 @@ void mosa_graph_print(const mosa_graph *graph, void *stdio_file) {
         (void)fputc('\n', file);
     }
 }
-
-void mosa_plan_print(const mosa_plan *plan, void *stdio_file) {
-    FILE *file = stdio_file;
-    for (int s = 0; s < plan->n_stages; s++) {
-        (void)fprintf(file, "stage %d:", s);
-        for (int i = 0; i < plan->stages[s].node_count; i++) {
-            const mosa_node *node = &plan->graph->nodes[plan->order[plan->stages[s].node_begin + i]];
-            (void)fprintf(file, " %s", mosa_op_get(node->op)->name);
-        }
-        (void)fputc('\n', file);
-    }
-    (void)fprintf(file, "plan: %d nodes in %d stages for %lld rows, activations %.1f MB (%.1f MB unshared)\n",
-                  plan->graph->n_nodes, plan->n_stages, (long long)plan->max_rows, (double)plan->arena_bytes / 1e6,
-                  (double)plan->unshared_bytes / 1e6);
-}

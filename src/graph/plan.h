@@ -31,7 +31,6 @@ typedef struct mosa_plan {
 } mosa_plan;
 
 mosa_status mosa_plan_create(const mosa_graph *graph, int64_t max_rows, mosa_plan **out, mosa_error *err);
-void mosa_plan_destroy(mosa_plan *plan);                       // NULL-safe
-void mosa_plan_print(const mosa_plan *plan, void *stdio_file); // stages, then one line of totals
+void mosa_plan_destroy(mosa_plan *plan); // NULL-safe
 
 #endif

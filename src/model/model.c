@@ -219,19 +219,3 @@ mosa_status mosa_model_normed(mosa_model *model, const float *hidden, int32_t ro
                               mosa_error *err) {
     return run_rowwise(model, PART_EMBED, hidden, rows, normed, err);
 }
-
-static const part *find_part(const mosa_model *model, const char *name) {
-    for (int i = 0; i < PART_COUNT; i++)
-        if (strcmp(model->parts[i].name, name) == 0) return &model->parts[i];
-    return NULL;
-}
-
-mosa_exec *mosa_model_exec(mosa_model *model, const char *name) {
-    const part *p = find_part(model, name);
-    return p ? p->exec : NULL;
-}
-
-const mosa_plan *mosa_model_plan(const mosa_model *model, const char *name) {
-    const part *p = find_part(model, name);
-    return p ? p->plan : NULL;
-}

@@ -40,8 +40,4 @@ mosa_status mosa_model_logits(mosa_model *model, const float *hidden, int32_t ro
 mosa_status mosa_model_normed(mosa_model *model, const float *hidden, int32_t rows, const float **normed,
                               mosa_error *err);
 
-// The execs, for per-op profiles: "body", "head", "embed". NULL for another name.
-mosa_exec *mosa_model_exec(mosa_model *model, const char *name);
-const mosa_plan *mosa_model_plan(const mosa_model *model, const char *name);
-
 #endif
