@@ -128,88 +128,13 @@ mosa_status mosa_json_load(const char *path, const mosa_json_limits *limits, jso
     return status;
 }
 
-// --- members ------------------------------------------------------------------------------------------------------
+// --- values -------------------------------------------------------------------------------------------------------
 
 const char *mosa_json_type_name(const json_t *value) {
     static const char *const names[] = {
         [JSON_OBJECT] = "object", [JSON_ARRAY] = "array",  [JSON_STRING] = "string", [JSON_INTEGER] = "integer",
         [JSON_REAL] = "number",   [JSON_TRUE] = "boolean", [JSON_FALSE] = "boolean", [JSON_NULL] = "null"};
     return value ? names[json_typeof(value)] : "nothing";
-}
-
-static mosa_status wrong_type(const char *key, const char *wanted, const json_t *value, mosa_error *err) {
-    return mosa_fail(err, MOSA_EINVALID, "%s: must be %s, not %s", key, wanted, mosa_json_type_name(value));
-}
-
-static json_t *member(const json_t *object, const char *key) {
-    json_t *value = json_object_get(object, key);
-    return value && !json_is_null(value) ? value : NULL;
-}
-
-mosa_status mosa_json_get_text(const json_t *object, const char *key, mosa_slice *out, mosa_error *err) {
-    const json_t *value = member(object, key);
-    if (!value) return MOSA_OK;
-    if (!json_is_string(value)) return wrong_type(key, "a string", value, err);
-    *out = (mosa_slice){json_string_value(value), json_string_length(value)};
-    return MOSA_OK;
-}
-
-mosa_status mosa_json_get_str(const json_t *object, const char *key, const char **out, mosa_error *err) {
-    mosa_slice text = {0};
-    MOSA_TRY(mosa_json_get_text(object, key, &text, err));
-    if (!text.data) return MOSA_OK;
-    if (strlen(text.data) != text.len) return mosa_fail(err, MOSA_EINVALID, "%s: must not contain \\u0000", key);
-    *out = text.data;
-    return MOSA_OK;
-}
-
-mosa_status mosa_json_get_i64(const json_t *object, const char *key, int64_t min, int64_t max, int64_t *out,
-                              mosa_error *err) {
-    const json_t *value = member(object, key);
-    if (!value) return MOSA_OK;
-    if (!json_is_integer(value)) return wrong_type(key, "an integer", value, err);
-    int64_t number = json_integer_value(value);
-    if (number < min || number > max)
-        return mosa_fail(err, MOSA_EINVALID, "%s: is %lld, must be %lld to %lld", key, (long long)number,
-                         (long long)min, (long long)max);
-    *out = number;
-    return MOSA_OK;
-}
-
-mosa_status mosa_json_get_f64(const json_t *object, const char *key, double min, double max, double *out,
-                              mosa_error *err) {
-    const json_t *value = member(object, key);
-    if (!value) return MOSA_OK;
-    if (!json_is_number(value)) return wrong_type(key, "a number", value, err);
-    double number = json_number_value(value);
-    if (!(number >= min && number <= max))
-        return mosa_fail(err, MOSA_EINVALID, "%s: is %g, must be %g to %g", key, number, min, max);
-    *out = number;
-    return MOSA_OK;
-}
-
-mosa_status mosa_json_get_bool(const json_t *object, const char *key, bool *out, mosa_error *err) {
-    const json_t *value = member(object, key);
-    if (!value) return MOSA_OK;
-    if (!json_is_boolean(value)) return wrong_type(key, "true or false", value, err);
-    *out = json_is_true(value);
-    return MOSA_OK;
-}
-
-mosa_status mosa_json_get_object(const json_t *object, const char *key, json_t **out, mosa_error *err) {
-    json_t *value = member(object, key);
-    if (!value) return MOSA_OK;
-    if (!json_is_object(value)) return wrong_type(key, "an object", value, err);
-    *out = value;
-    return MOSA_OK;
-}
-
-mosa_status mosa_json_get_array(const json_t *object, const char *key, json_t **out, mosa_error *err) {
-    json_t *value = member(object, key);
-    if (!value) return MOSA_OK;
-    if (!json_is_array(value)) return wrong_type(key, "an array", value, err);
-    *out = value;
-    return MOSA_OK;
 }
 
 void mosa_json_auto_decref(json_t **value) {

@@ -2,7 +2,7 @@
 //
 // json_t is the one value tree of Mosa: request bodies, tokenizer files, YAML documents and templates all become it.
 // Numbers: integers that fit int64 stay integers, larger ones become reals; NaN and infinities do not exist.
-// Strings may hold "\u0000"; mosa_json_get_str refuses those, mosa_json_get_text hands out the length.
+// Strings may hold "\u0000": json_string_length counts it.
 // Thread: reentrant; a tree belongs to one thread at a time (reading one that nobody
 // changes is safe from many.
 #ifndef MOSA_CODEC_JSON_H
@@ -43,20 +43,6 @@ void mosa_json_append_pretty(mosa_buf *out, const json_t *value); // two spaces 
 // Pieces, for code that writes JSON straight into a buffer. Ill-formed UTF-8 becomes U+FFFD.
 void mosa_json_append_string(mosa_buf *out, mosa_slice text); // with its quotes
 void mosa_json_append_f64(mosa_buf *out, double value);       // NaN and infinities become null
-
-// --- typed getters ------------------------------------------------------------------------------------------------
-
-// Member `key` of an object. When it is absent or null, *out keeps the default that the caller has put there; a wrong
-// type or range is MOSA_EINVALID and names the key. What is handed out is borrowed from the object.
-MOSA_MUST_USE mosa_status mosa_json_get_str(const json_t *object, const char *key, const char **out, mosa_error *err);
-MOSA_MUST_USE mosa_status mosa_json_get_text(const json_t *object, const char *key, mosa_slice *out, mosa_error *err);
-MOSA_MUST_USE mosa_status mosa_json_get_i64(const json_t *object, const char *key, int64_t min, int64_t max,
-                                            int64_t *out, mosa_error *err);
-MOSA_MUST_USE mosa_status mosa_json_get_f64(const json_t *object, const char *key, double min, double max, double *out,
-                                            mosa_error *err);
-MOSA_MUST_USE mosa_status mosa_json_get_bool(const json_t *object, const char *key, bool *out, mosa_error *err);
-MOSA_MUST_USE mosa_status mosa_json_get_object(const json_t *object, const char *key, json_t **out, mosa_error *err);
-MOSA_MUST_USE mosa_status mosa_json_get_array(const json_t *object, const char *key, json_t **out, mosa_error *err);
 
 void mosa_json_auto_decref(json_t **value); // MOSA_AUTO(mosa_json_auto_decref) json_t *tree = NULL;
 #define MOSA_AUTO_JSON MOSA_AUTO(mosa_json_auto_decref)

@@ -109,42 +109,6 @@ static void written_strings_are_always_well_formed(void **state) {
     mosa_buf_finish(&out);
 }
 
-static void members_are_typed_and_ranged(void **state) {
-    (void)state;
-    json_t *object =
-        parse("{\"s\":\"x\",\"i\":5,\"f\":0.5,\"b\":true,\"n\":null,\"z\":\"a\\u0000b\",\"o\":{},\"a\":[]}");
-    mosa_error err;
-    const char *text = "default";
-    mosa_slice slice = {0};
-    int64_t i64 = 7;
-    double f64 = 7;
-    bool flag = false;
-    json_t *child = NULL;
-    assert_int_equal(mosa_json_get_str(object, "n", &text, &err), MOSA_OK);
-    assert_int_equal(mosa_json_get_str(object, "absent", &text, &err), MOSA_OK);
-    assert_string_equal(text, "default");
-    assert_int_equal(mosa_json_get_str(object, "s", &text, &err), MOSA_OK);
-    assert_string_equal(text, "x");
-    assert_int_equal(mosa_json_get_str(object, "z", &text, &err), MOSA_EINVALID);
-    assert_int_equal(mosa_json_get_text(object, "z", &slice, &err), MOSA_OK);
-    assert_int_equal(slice.len, 3);
-    assert_int_equal(mosa_json_get_i64(object, "i", 0, 5, &i64, &err), MOSA_OK);
-    assert_int_equal(i64, 5);
-    assert_int_equal(mosa_json_get_i64(object, "i", 6, 9, &i64, &err), MOSA_EINVALID);
-    assert_string_equal(err.message, "i: is 5, must be 6 to 9");
-    assert_int_equal(mosa_json_get_i64(object, "f", 0, 9, &i64, &err), MOSA_EINVALID);
-    assert_string_equal(err.message, "f: must be an integer, not number");
-    assert_int_equal(mosa_json_get_f64(object, "i", 0, 9, &f64, &err), MOSA_OK);
-    assert_true(f64 == 5);
-    assert_int_equal(mosa_json_get_bool(object, "b", &flag, &err), MOSA_OK);
-    assert_true(flag);
-    assert_int_equal(mosa_json_get_bool(object, "i", &flag, &err), MOSA_EINVALID);
-    assert_int_equal(mosa_json_get_object(object, "a", &child, &err), MOSA_EINVALID);
-    assert_int_equal(mosa_json_get_array(object, "a", &child, &err), MOSA_OK);
-    assert_non_null(child);
-    json_decref(object);
-}
-
 // test_parsing of JSONTestSuite: y_ must be accepted, n_ refused, i_ may go either way but must not harm.
 static void the_json_test_suite_agrees(void **state) {
     (void)state;
@@ -259,7 +223,6 @@ int main(void) {
         cmocka_unit_test(faults_name_line_and_column),
         cmocka_unit_test(nesting_and_size_are_bounded),
         cmocka_unit_test(written_strings_are_always_well_formed),
-        cmocka_unit_test(members_are_typed_and_ranged),
         cmocka_unit_test(the_json_test_suite_agrees),
         cmocka_unit_test(yaml_becomes_the_same_values),
         cmocka_unit_test(plain_scalars_follow_the_core_schema),
