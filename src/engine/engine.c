@@ -2,6 +2,7 @@
 #include "engine/engine_internal.h"
 
 #include "base/clock.h"
+#include "base/utf8.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -137,8 +138,18 @@ static mosa_status allocate_buffers(mosa_engine *e, const mosa_engine_options *o
     return mosa_fail(err, MOSA_ENOMEM, "out of memory for the buffers of a step");
 }
 
+// Names come from files and paths; what leaves is UTF-8, cut between characters, with '?' for bytes that are none.
 static void copy_text(char *to, size_t size, const char *from) {
-    snprintf(to, size, "%s", from ? from : "");
+    size_t left = from ? strlen(from) : 0, used = 0;
+    for (const char *p = from; left > 0;) {
+        size_t len = mosa_utf8_len((const unsigned char *)p, left), taken = len ? len : 1;
+        if (used + taken >= size) break;
+        memcpy(to + used, len ? p : "?", taken);
+        used += taken;
+        p += taken;
+        left -= taken;
+    }
+    to[used] = '\0';
 }
 
 static void fill_info(mosa_engine *e) {

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -369,6 +370,28 @@ static void a_model_is_quantised_at_load(void **state) {
     mosa_engine_close(engine);
 }
 
+static void a_strange_name_is_told_in_whole_characters(void **state) {
+    (void)state;
+    char folder[] = "/tmp/mosa-name-XXXXXX", path[256], *name = path + sizeof folder;
+    assert_non_null(mkdtemp(folder));
+    snprintf(path, sizeof path, "%s/\xff", folder); // no UTF-8
+    for (int i = 0; i < 70; i++) memcpy(name + 1 + 2 * i, "\xc3\xa9", 3);
+    assert_int_equal(symlink(MODEL, path), 0);
+    mosa_engine_options options = {.model = path, .threads = 1, .max_sequences = 1};
+    mosa_engine *engine = NULL;
+    mosa_engine_info info;
+    mosa_error err;
+    mosa_status status = mosa_engine_open(&options, &engine, &err);
+    unlink(path);
+    rmdir(folder);
+    if (status != MOSA_OK) fail_msg("%s", err.message);
+    mosa_engine_get_info(engine, &info);
+    assert_int_equal(info.name[0], '?');
+    assert_int_equal(strlen(info.name), 127); // 63 of the 70 characters
+    assert_memory_equal(info.name + 1, name + 1, 126);
+    mosa_engine_close(engine);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(max_tokens_ends_with_length),
@@ -383,6 +406,7 @@ int main(void) {
         cmocka_unit_test(a_full_queue_says_busy_and_empties_again),
         cmocka_unit_test(impossible_options_are_refused_with_their_name),
         cmocka_unit_test(a_model_is_quantised_at_load),
+        cmocka_unit_test(a_strange_name_is_told_in_whole_characters),
     };
     return cmocka_run_group_tests_name("engine: requests", tests, NULL, NULL);
 }
