@@ -93,6 +93,7 @@ typedef struct transfer {
     int64_t offset;  // bytes on disk when this try began
     int64_t written; // by this try
     bool checked;    // the answer to the range request has been looked at
+    bool oversized;  // more bytes came than the listing promised
     int write_errno;
     uint64_t told_ns; // when progress was last reported
     mosa_hub_progress progress;
@@ -120,6 +121,9 @@ static size_t store_bytes(char *bytes, size_t size, size_t count, void *user) {
     if (!t->checked && !check_range(t)) return 0;
     curl_easy_getinfo(t->curl, CURLINFO_RESPONSE_CODE, &http);
     if (http >= 300) return len;
+    int64_t promised = t->file->bytes;
+    t->oversized = promised >= 0 && (int64_t)len > promised - t->offset - t->written;
+    if (t->oversized) return 0;
     while (done < len) {
         ssize_t n = write(t->fd, bytes + done, len - done);
         if (n < 0 && errno == EINTR) continue;
@@ -165,6 +169,9 @@ static mosa_status try_once(const mosa_hub *hub, const char *url, transfer *t, m
     if (t->stopped)
         return mosa_fail(err, MOSA_ECANCELLED, "%s: stopped; the next pull goes on from here", t->file->name);
     if (t->write_errno) return mosa_fail_errno(err, t->write_errno, "%s: cannot write", t->file->name);
+    if (t->oversized)
+        return mosa_fail(err, MOSA_ECORRUPT, "%s: the hub sends more than the %lld bytes of its listing", t->file->name,
+                         (long long)t->file->bytes);
     if (http == 416 && t->file->bytes >= 0 && t->offset >= t->file->bytes) return MOSA_OK; // all of it is here
     if (code != CURLE_OK) return curl_failure(url, code, err);
     return http >= 200 && http < 300 ? MOSA_OK : http_failure(url, http, err);
@@ -241,11 +248,10 @@ static mosa_status fetch_to(const mosa_hub *hub, const char *url, const mosa_hub
     mosa_status status = transfer_with_retries(hub, url, &t, err);
     if (status == MOSA_OK && fsync(t.fd) != 0) status = mosa_fail_errno(err, errno, "%s", part);
     close(t.fd);
-    if (status != MOSA_OK) return status;
-    status = verify(part, file, err);
+    if (status == MOSA_OK) status = verify(part, file, err);
     if (status == MOSA_ECORRUPT) {
         unlink(part);
-        return mosa_hint(err, "the partial file was removed; pull again");
+        mosa_hint(err, "the partial file was removed; pull again");
     }
     if (status == MOSA_OK && rename(part, path) != 0) status = mosa_fail_errno(err, errno, "%s", path);
     if (status == MOSA_OK && progress) progress(user, file->name, t.offset + t.written, file->bytes);
