@@ -115,7 +115,8 @@ int32_t mosa_sampler_draw(mosa_sampler *s, const mosa_sample_input *in) {
     const float *logits = adjusted(s, in);
     int32_t best = argmax(logits, s->vocab);
     if (!isfinite(logits[best])) return -1;
-    if (p->temperature <= 0 || p->top_k == 1) return best;
+    // Below this the weights of all but the best vanish in f32, and the inverse of a denormal is infinite.
+    if (p->temperature <= 1e-5f || p->top_k == 1) return best;
     float max = logits[best], inverse = 1.0f / p->temperature;
     double total = 0;
     for (int i = 0; i < s->vocab; i++) {
