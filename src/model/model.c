@@ -146,7 +146,7 @@ static mosa_status open_into(mosa_model *model, const mosa_model_options *option
     }
     // Only quantising needs threads here: packing is the backend's, with its own.
     mosa_pool *pool = NULL;
-    if (options->quantize != MOSA_F32) MOSA_TRY(mosa_pool_create(0, &pool, err));
+    if (options->quantize != MOSA_F32) MOSA_TRY(mosa_pool_create(options->threads, &pool, err));
     mosa_status status = load_weights(model, &decoder, pool, err);
     mosa_pool_destroy(pool);
     if (status != MOSA_OK) return status;

@@ -188,7 +188,7 @@ bool jinja_sort_values(jinja_rt *rt, jinja_value *items, const jinja_value *keys
 bool jinja_fold_case(jinja_rt *rt, jinja_value v, jinja_value *out); // strings to lower case, others as they are
 bool jinja_str_lower(jinja_rt *rt, const jinja_str *s, jinja_value *out);
 
-// --- evaluation (jinja_eval.c, jinja_exec.c, jinja_macro.c) ---
+// --- evaluation (jinja_eval.c, jinja_exec.c, jinja_call.c) ---
 
 typedef enum jinja_flow { FLOW_NEXT, FLOW_BREAK, FLOW_CONTINUE, FLOW_ERROR } jinja_flow;
 

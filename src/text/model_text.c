@@ -177,15 +177,6 @@ static mosa_status open_folder(mosa_model_text *text, const char *folder, json_t
     return folder_templates(folder, templates, err);
 }
 
-static char *name_from_path(const char *path) {
-    size_t len = strlen(path);
-    while (len > 1 && path[len - 1] == '/') len--;
-    size_t begin = len;
-    while (begin > 0 && path[begin - 1] != '/') begin--;
-    if (len - begin > 5 && memcmp(path + len - 5, ".gguf", 5) == 0) len -= 5;
-    return strndup(path + begin, len - begin);
-}
-
 static mosa_status open_into(mosa_model_text *text, const char *model_path, const char *template_path,
                              mosa_error *err) {
     struct stat info;
@@ -211,7 +202,7 @@ static mosa_status open_into(mosa_model_text *text, const char *model_path, cons
         if (status != MOSA_OK) mosa_fail_prefix(err, template_path ? template_path : model_path);
     }
     json_decref(templates);
-    if (status == MOSA_OK && !text->name) text->name = name_from_path(model_path);
+    if (status == MOSA_OK && !text->name) text->name = mosa_path_stem(model_path, ".gguf");
     text->info.name = text->name;
     if (status == MOSA_OK && !text->name) return mosa_fail(err, MOSA_ENOMEM, "%s: out of memory", model_path);
     return status;

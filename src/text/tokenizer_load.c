@@ -7,10 +7,6 @@
 #include "text/tokenizer_sentencepiece.h"
 #include "text/tokenizer_tiktoken.h"
 
-static bool has_suffix(const char *path, const char *suffix) {
-    return mosa_slice_ends_with(mosa_slice_of(path), mosa_slice_of(suffix));
-}
-
 enum { FILE_BYTES_MAX = 256 << 20 };
 
 // tokenizer_config.json of a folder; *out stays NULL when there is none.
@@ -80,10 +76,10 @@ static mosa_status load_json_file(const char *path, mosa_tokenizer **out, mosa_e
 
 mosa_status mosa_tokenizer_load(const char *path, mosa_tokenizer **out, mosa_error *err) {
     if (mosa_file_is_dir(path)) return load_folder(path, out, err);
-    if (has_suffix(path, ".json")) return load_json_file(path, out, err);
-    if (has_suffix(path, ".gguf")) return load_gguf(path, out, err);
-    if (has_suffix(path, ".tiktoken")) return load_file(path, mosa_tokenizer_from_tiktoken, out, err);
-    if (has_suffix(path, ".model")) return load_file(path, mosa_tokenizer_from_sentencepiece, out, err);
+    if (mosa_str_ends_with(path, ".json")) return load_json_file(path, out, err);
+    if (mosa_str_ends_with(path, ".gguf")) return load_gguf(path, out, err);
+    if (mosa_str_ends_with(path, ".tiktoken")) return load_file(path, mosa_tokenizer_from_tiktoken, out, err);
+    if (mosa_str_ends_with(path, ".model")) return load_file(path, mosa_tokenizer_from_sentencepiece, out, err);
     if (!mosa_file_exists(path)) return mosa_fail(err, MOSA_ENOTFOUND, "%s: no such file or folder", path);
     mosa_status status = mosa_fail(err, MOSA_EUNSUPPORTED, "%s: not a kind of tokenizer file that is known", path);
     (void)mosa_hint(err, "known are folders, tokenizer.json, .gguf, .model (SentencePiece) and .tiktoken");
