@@ -118,7 +118,9 @@ typedef struct mosa_request {
     bool ignore_eos;
     int top_logprobs;     // -1: no logprobs; n >= 0: the sampled token's and the n best (n <= 20)
     bool prompt_logprobs; // also events for the prompt's tokens (from the second on)
-    int priority;         // higher first; equal priorities in order of arrival
+    int priority;         // higher first; may push out running requests of lower priority
+    uint64_t caller;      // who asks: equal priorities share the engine fairly between callers; 0 = anonymous
+    bool no_speculation;  // run this request without guessed tokens; its output is the same either way
 } mosa_request;
 
 mosa_request mosa_request_default(void); // generate, greedy off: temperature 1, no limits, no logprobs

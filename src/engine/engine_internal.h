@@ -29,7 +29,7 @@ typedef struct mosa_wanted_row {
     mosa_sequence *sequence;
     int32_t row;      // in the body's output
     int32_t position; // in the sequence
-    bool samples;     // the sequence's next token comes from it
+    bool samples;     // it draws the token of position + 1
 } mosa_wanted_row;
 
 typedef struct mosa_engine_counters {
@@ -78,5 +78,17 @@ struct mosa_engine {
 // Called by mosa_engine_step (engine_step.c) and by open/close (engine.c).
 void mosa_engine_drain_inbox(mosa_engine *engine);
 void mosa_engine_wait(mosa_engine *engine, int timeout_ms);
+
+// engine_output.c
+mosa_event *mosa_engine_add_event(mosa_engine *engine, const mosa_sequence *sequence);
+void mosa_engine_finish(mosa_engine *engine, mosa_sequence *sequence, mosa_event *event, mosa_finish reason);
+void mosa_engine_finish_cancelled(mosa_engine *engine);
+// Head and draws. hidden: f32 [rows, D] of the body. Sequences may end, several tokens of one may come out.
+mosa_status mosa_engine_sample(mosa_engine *engine, const float *hidden, mosa_error *err);
+// Gives the events their texts, which move while the buffer grows: once, after the last event.
+void mosa_engine_attach_texts(mosa_engine *engine);
+
+// engine_embed.c: adds up the rows of embedding requests and ends those that are complete.
+mosa_status mosa_engine_pool_embeddings(mosa_engine *engine, const float *hidden, mosa_error *err);
 
 #endif

@@ -132,8 +132,8 @@ static void adopt_prefix(mosa_scheduler *s, mosa_sequence *q, int32_t pages) {
     q->admitted_before = true;
 }
 
-void mosa_scheduler_advance(mosa_scheduler *s, mosa_sequence *q) {
-    q->n_computed += q->rows;
+void mosa_scheduler_advance(mosa_scheduler *s, mosa_sequence *q, int32_t positions) {
+    q->n_computed += positions;
     if (!s->share_prefixes) return;
     while ((q->n_tree_pages + 1) * s->page_tokens <= q->n_computed) {
         const int32_t *tokens = q->tokens + (size_t)q->n_tree_pages * (size_t)s->page_tokens;
@@ -163,7 +163,7 @@ void mosa_scheduler_remove(mosa_scheduler *s, mosa_sequence *q) {
 static void preempt_last(mosa_scheduler *s) {
     mosa_sequence *victim = s->running[s->n_running - 1];
     s->n_running--;
-    victim->rows = 0;
+    victim->rows = victim->n_draft = 0;
     release_pages(s, victim);
     mosa_scheduler_enqueue(s, victim);
     s->preemptions++;
@@ -183,6 +183,28 @@ static int32_t reserve_rows(mosa_scheduler *s, mosa_sequence *q, int32_t rows) {
     }
     int32_t fits = q->n_pages * s->page_tokens - q->n_computed;
     return fits < rows ? fits : rows;
+}
+
+// Pages for up to `rows` guesses behind the rows that are reserved already: nobody is preempted for a guess.
+static int32_t reserve_guesses(mosa_scheduler *s, mosa_sequence *q, int32_t rows) {
+    int32_t end = q->n_tokens + rows;
+    while (q->n_pages < pages_for(s, end)) {
+        int32_t page = take_page(s);
+        if (page == MOSA_NO_PAGE) break;
+        q->pages[q->n_pages++] = page;
+    }
+    int32_t fits = q->n_pages * s->page_tokens - q->n_tokens;
+    return fits < rows ? fits : rows;
+}
+
+// Gives `q` rows of this step; returns how many.
+static int32_t plan_rows(mosa_scheduler *s, mosa_sequence *q, int32_t budget) {
+    int32_t certain = q->n_tokens - q->n_computed, guesses = q->n_draft;
+    q->rows = reserve_rows(s, q, certain < budget ? certain : budget);
+    if (guesses > budget - q->rows) guesses = budget - q->rows;
+    q->n_draft = q->rows == certain && guesses > 0 ? reserve_guesses(s, q, guesses) : 0;
+    q->rows += q->n_draft;
+    return q->rows;
 }
 
 // True while another sequence is computing the page that `q` would have to compute first: waiting a step or two for it
@@ -227,14 +249,14 @@ static int plan_running(mosa_scheduler *s) {
             mosa_sequence *q = s->running[i];
             int32_t left = q->n_tokens - q->n_computed;
             if ((left == 1) != (pass == 0)) continue;
-            int32_t rows = reserve_rows(s, q, left < budget ? left : budget);
-            q->rows = rows;
-            budget -= rows;
+            budget -= plan_rows(s, q, budget);
         }
     }
     for (int i = 0; i < s->n_running; i++) {
-        s->running[i]->row_begin = begin;
-        begin += s->running[i]->rows;
+        mosa_sequence *q = s->running[i];
+        if (q->rows == 0) q->n_draft = 0;
+        q->row_begin = begin;
+        begin += q->rows;
     }
     return begin;
 }

@@ -42,8 +42,8 @@ void mosa_scheduler_enqueue(mosa_scheduler *scheduler, mosa_sequence *sequence);
 // Sets rows and row_begin of every running sequence (0 rows: not in this step); returns the rows in all.
 int mosa_scheduler_plan(mosa_scheduler *scheduler);
 
-// After a step ran: moves n_computed on and hands full pages to the prefix tree.
-void mosa_scheduler_advance(mosa_scheduler *scheduler, mosa_sequence *sequence);
+// After a step ran: `positions` more are computed, of tokens that are certain; full pages go to the prefix tree.
+void mosa_scheduler_advance(mosa_scheduler *scheduler, mosa_sequence *sequence, int32_t positions);
 
 // Takes a sequence off the lists and gives its pages back. The sequence is the caller's again.
 void mosa_scheduler_remove(mosa_scheduler *scheduler, mosa_sequence *sequence);

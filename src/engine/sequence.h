@@ -6,8 +6,10 @@
 //     +-----scheduler_preempt------+   pages given back; tokens kept, so that nothing is sampled twice
 //
 // Positions: tokens[0..n_computed) have their keys and values in pages; tokens[n_computed..n_tokens) are the rows still
-// to run. A decoding sequence has exactly one such row. When all are computed, the last row's logits give the next
-// token.
+// to run. A decoding sequence has one such row, or a few after tokens that came without a row each. When all are
+// computed, the last row's logits give the next token. tokens[n_tokens..n_tokens+n_draft) are guesses that run in the
+// same step behind them; whoever guesses sets n_draft before the plan, the plan cuts it to what fits, and after the
+// step it is 0.
 //
 // All memory is allocated at submission, by the submitting thread; afterwards the engine's thread owns the sequence.
 #ifndef MOSA_ENGINE_SEQUENCE_H
@@ -52,7 +54,8 @@ struct mosa_sequence {
     double *embedding_sum; // (width) MOSA_EMBED_*: running sum, in order of position
     float *embedding;      // (width)
 
-    int32_t rows; // of this step
+    int32_t n_draft; // guessed tokens behind the last one, of which n_tokens + n_draft < capacity
+    int32_t rows;    // of this step, guesses included
     int32_t row_begin;
 };
 

@@ -34,7 +34,7 @@ typedef enum mosa_link_type {
 } mosa_link_type;
 
 enum {
-    MOSA_LINK_VERSION = 1,
+    MOSA_LINK_VERSION = 2,
     MOSA_LINK_HEADER_BYTES = 16,
     MOSA_LINK_PAYLOAD_MAX = 64 << 20,   // the longest prompt: 16 Mi tokens
     MOSA_LINK_STEP_BYTES_MAX = 1 << 20, // a larger step is sent as several STEP frames

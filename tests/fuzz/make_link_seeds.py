@@ -4,11 +4,12 @@
 import pathlib
 import struct
 
+VERSION = 2  # MOSA_LINK_VERSION
 FOLDER = pathlib.Path(__file__).parent / "corpus/link_frame"
 
 
 def frame(kind, payload=b"", request=0):
-    return struct.pack("<IHHQ", len(payload), kind, 1, request) + payload
+    return struct.pack("<IHHQ", len(payload), kind, VERSION, request) + payload
 
 
 def text(data):
@@ -20,7 +21,7 @@ def submit():
     bias = struct.pack("<IIfIf", 2, 5, 1.0, 6, -100.0)
     stop = struct.pack("<I", 2) + text(b"END") + text(b"\n\n")
     tokens = struct.pack("<I4i", 4, 1, 2, 3, 4)
-    return struct.pack("<BBhiqq", 0, 3, 5, -1, 64, 2) + sampling + bias + stop + tokens
+    return struct.pack("<BBhiQqq", 0, 7, 5, -1, 9, 64, 2) + sampling + bias + stop + tokens
 
 
 def event(request, finish=0, top=0, embedding=(), words=b"hi", error=None):

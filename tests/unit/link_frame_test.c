@@ -77,6 +77,8 @@ static mosa_request full_request(void) {
                             .top_logprobs = 5,
                             .prompt_logprobs = true,
                             .priority = -4,
+                            .caller = UINT64_C(0xfedcba9876543210),
+                            .no_speculation = true,
                             .sampling = {.temperature = 0.5f,
                                          .top_p = 0.9f,
                                          .min_p = 0.1f,
@@ -106,6 +108,7 @@ static void a_request_travels_whole(void **state) {
     assert_int_equal(got.sampling.n_logit_bias, 2);
     assert_memory_equal(got.sampling.logit_bias, sent.sampling.logit_bias, 2 * sizeof(mosa_logit_bias));
     assert_true(got.sampling.seed == sent.sampling.seed && got.sampling.top_k == 40 && got.priority == -4);
+    assert_true(got.caller == sent.caller && got.no_speculation);
     assert_true(got.ignore_eos && got.prompt_logprobs && got.top_logprobs == 5);
     assert_true(got.max_tokens == 99 && got.min_tokens == 3);
     assert_true(got.sampling.frequency_penalty == sent.sampling.frequency_penalty);

@@ -1,0 +1,179 @@
+// What a step's rows give: draws, checked guesses, log-probabilities, text, and the events that report them.
+//
+// A sequence may run several rows that want logits. Row p draws token p+1; while that token is the one that was guessed
+// (sequence.h), the next row stands as well and draws the token after it. The first draw that differs makes the rows
+// behind it void: their positions are computed anew. So what comes out is what one row per step would have given.
+#include "engine/engine_internal.h"
+
+#include <assert.h>
+#include <string.h>
+
+// --- events -------------------------------------------------------------------------------------------------------
+
+mosa_event *mosa_engine_add_event(mosa_engine *e, const mosa_sequence *q) {
+    assert(e->n_events < e->max_events);
+    mosa_event *event = &e->events[e->n_events];
+    *event = (mosa_event){.request = q->id,
+                          .token = -1,
+                          .stop_index = -1,
+                          .prompt_tokens = q->n_prompt,
+                          .cached_tokens = q->n_cached,
+                          .completion_tokens = mosa_sequence_generated(q)};
+    e->text_offsets[e->n_events++] = e->step_text.len;
+    return event;
+}
+
+void mosa_engine_finish(mosa_engine *e, mosa_sequence *q, mosa_event *event, mosa_finish reason) {
+    event->finish = reason;
+    if (reason == MOSA_FINISH_ERROR) event->error = &e->failure;
+    if (q->waits) atomic_fetch_sub(&e->n_waiting, 1);
+    atomic_fetch_add_explicit(reason == MOSA_FINISH_CANCELLED ? &e->counters.cancelled
+                              : reason == MOSA_FINISH_ERROR   ? &e->counters.failed
+                                                              : &e->counters.finished,
+                              1, memory_order_relaxed);
+    mosa_scheduler_remove(&e->scheduler, q);
+    q->next = e->finished;
+    e->finished = q;
+}
+
+static void finish_cancelled_in(mosa_engine *e, mosa_sequence **list, const int *n) {
+    for (int i = *n - 1; i >= 0; i--)
+        if (list[i]->cancelled)
+            mosa_engine_finish(e, list[i], mosa_engine_add_event(e, list[i]), MOSA_FINISH_CANCELLED);
+}
+
+void mosa_engine_finish_cancelled(mosa_engine *e) {
+    finish_cancelled_in(e, e->scheduler.running, &e->scheduler.n_running);
+    finish_cancelled_in(e, e->scheduler.queued, &e->scheduler.n_queued);
+}
+
+void mosa_engine_attach_texts(mosa_engine *e) {
+    for (int i = 0; i < e->n_events; i++) {
+        size_t end = i + 1 < e->n_events ? e->text_offsets[i + 1] : e->step_text.len;
+        e->events[i].text = mosa_buf_str(&e->step_text) + e->text_offsets[i];
+        e->events[i].text_len = end - e->text_offsets[i];
+    }
+}
+
+// --- log-probabilities and draws
+// ----------------------------------------------------------------------------------------
+
+static void report_logprobs(mosa_engine *e, const mosa_sequence *q, mosa_event *event, const float *logits) {
+    int n = q->request.top_logprobs;
+    if (n < 0) return;
+    if (n > e->limits.vocab) n = e->limits.vocab;
+    mosa_logprob *top = e->tops + (size_t)(event - e->events) * MOSA_TOP_LOGPROBS_MAX;
+    event->logprob = mosa_sampler_logprobs(&e->sampler, logits, event->token, n, top);
+    event->n_top = n;
+    event->top = top;
+}
+
+static bool is_end(const mosa_engine *e, int32_t token) {
+    size_t n;
+    const mosa_token_id *ends = mosa_model_text_end_ids(e->text, &n);
+    for (size_t i = 0; i < n; i++)
+        if (ends[i] == token) return true;
+    return false;
+}
+
+static int32_t draw(mosa_engine *e, const mosa_sequence *q, const float *logits) {
+    mosa_sample_input input = {.logits = logits,
+                               .sampling = &q->request.sampling,
+                               .tokens = q->tokens,
+                               .n_prompt = q->n_prompt,
+                               .n_tokens = q->n_tokens};
+    if (mosa_sequence_generated(q) < q->request.min_tokens)
+        input.masked = mosa_model_text_end_ids(e->text, &input.n_masked);
+    return mosa_sampler_draw(&e->sampler, &input);
+}
+
+// Detokenizes the new token, holds back what may be a stop string, decides whether this was the last one.
+// `logits` are the row's that drew it, or NULL when nobody asks for its log-probability.
+static void report_token(mosa_engine *e, mosa_sequence *q, int32_t token, const float *logits) {
+    atomic_fetch_add_explicit(&e->counters.generated_tokens, 1, memory_order_relaxed);
+    mosa_event *event = mosa_engine_add_event(e, q);
+    event->token = token;
+    report_logprobs(e, q, event, logits);
+    bool ended = is_end(e, token) && !q->request.ignore_eos;
+    bool full = q->n_tokens == q->capacity;
+    mosa_buf_clear(&e->piece);
+    if (!ended) mosa_detokenizer_push(&q->detokenizer, token, &e->piece);
+    if (ended || full) mosa_detokenizer_flush(&q->detokenizer, &e->piece);
+    event->stop_index = mosa_stop_matcher_push(&q->stop, mosa_buf_slice(&e->piece), &e->step_text);
+    if (event->stop_index < 0 && (ended || full)) mosa_stop_matcher_flush(&q->stop, &e->step_text);
+    if (event->stop_index >= 0 || ended)
+        mosa_engine_finish(e, q, event, MOSA_FINISH_STOP);
+    else if (full)
+        mosa_engine_finish(e, q, event, MOSA_FINISH_LENGTH);
+}
+
+// The next token of `q` is `token`. Where it was guessed its own row has run already and now counts as computed.
+static void append_token(mosa_engine *e, mosa_sequence *q, int32_t token, const float *logits) {
+    bool guessed = q->n_draft > 0 && q->tokens[q->n_tokens] == token;
+    q->n_draft = guessed ? q->n_draft - 1 : 0;
+    q->tokens[q->n_tokens++] = token;
+    if (guessed) mosa_scheduler_advance(&e->scheduler, q, 1);
+    report_token(e, q, token, logits);
+}
+
+static void score_prompt_token(mosa_engine *e, const mosa_wanted_row *row, const float *logits) {
+    mosa_event *event = mosa_engine_add_event(e, row->sequence);
+    event->is_prompt = true;
+    event->token = row->sequence->tokens[row->position + 1];
+    report_logprobs(e, row->sequence, event, logits);
+}
+
+static void use_logits(mosa_engine *e, const mosa_wanted_row *row, const float *logits) {
+    mosa_sequence *q = row->sequence;
+    if (!row->samples) {
+        score_prompt_token(e, row, logits);
+        return;
+    }
+    // A guess before this row was wrong, or the sequence has ended.
+    if (q->state != MOSA_SEQUENCE_RUNNING || row->position != q->n_tokens - 1) return;
+    int32_t token = draw(e, q, logits);
+    if (token >= 0) {
+        append_token(e, q, token, logits);
+        return;
+    }
+    mosa_fail(&e->failure, MOSA_EINTERNAL, "the model produced logits that are not finite");
+    mosa_engine_finish(e, q, mosa_engine_add_event(e, q), MOSA_FINISH_ERROR);
+}
+
+// Adds the rows of one sequence: from its last token on when it is fully computed, and all of a prompt that wants its
+// own log-probabilities. Returns the new count.
+static int collect_of(mosa_engine *e, mosa_sequence *q, int n) {
+    int32_t certain = q->rows - q->n_draft, first = q->n_computed - certain;
+    bool complete = q->n_computed == q->n_tokens;
+    for (int32_t r = q->request.prompt_logprobs ? 0 : certain - 1; r < q->rows; r++) {
+        int32_t position = first + r;
+        bool samples = complete && position >= q->n_tokens - 1;
+        bool scores = q->request.prompt_logprobs && position + 1 < q->n_prompt && position >= q->n_reported;
+        if (samples || scores) e->wanted[n++] = (mosa_wanted_row){q, q->row_begin + r, position, samples};
+    }
+    return n;
+}
+
+static int collect_wanted(mosa_engine *e) {
+    int n = 0;
+    for (int i = 0; i < e->scheduler.n_running; i++) {
+        mosa_sequence *q = e->scheduler.running[i];
+        if (q->rows > 0 && !mosa_sequence_embeds(q)) n = collect_of(e, q, n);
+    }
+    return n;
+}
+
+mosa_status mosa_engine_sample(mosa_engine *e, const float *hidden, mosa_error *err) {
+    size_t width = (size_t)e->limits.width, vocab = (size_t)e->limits.vocab;
+    int n = collect_wanted(e);
+    for (int begin = 0; begin < n; begin += e->max_outputs) {
+        int count = n - begin < e->max_outputs ? n - begin : e->max_outputs;
+        const float *logits;
+        for (int i = 0; i < count; i++)
+            memcpy(e->selected + (size_t)i * width, hidden + (size_t)e->wanted[begin + i].row * width,
+                   width * sizeof *hidden);
+        MOSA_TRY(mosa_model_logits(e->model, e->selected, count, &logits, err));
+        for (int i = 0; i < count; i++) use_logits(e, &e->wanted[begin + i], logits + (size_t)i * vocab);
+    }
+    return MOSA_OK;
+}
