@@ -2,6 +2,7 @@
 #include "backend/backend.h"
 
 #include "backend/cpu/cpu_backend.h"
+#include "graph/op.h"
 
 #include <string.h>
 
@@ -27,7 +28,7 @@ mosa_status mosa_backend_open(const mosa_backend_options *options, mosa_backend 
 
 static unsigned use_of(mosa_op op, int operand) {
     if (op == MOSA_OP_EMBED) return MOSA_WEIGHT_TABLE;
-    if (op == MOSA_OP_LINEAR && operand == 1) return MOSA_WEIGHT_MATRIX;
+    if (operand == mosa_op_matrix_operand(op)) return MOSA_WEIGHT_MATRIX;
     return MOSA_WEIGHT_VECTOR;
 }
 

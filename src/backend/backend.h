@@ -59,7 +59,8 @@ typedef struct mosa_backend_ops {
     const char *(*describe)(const mosa_backend *backend);
     // Rewrites a graph into the form this backend runs best (fusion, activation quantisation).
     mosa_status (*lower)(mosa_backend *backend, const mosa_graph *graph, mosa_graph **out, mosa_error *err);
-    // Makes a weight resident in the layout that LINEAR (matrix) or EMBED (table) wants. `uses` is a set of
+    // Makes a weight resident in the layout that LINEAR (matrix), EXPERT_LINEAR (a stack of matrices, which may lie in
+    // parts) or EMBED (table) wants. `uses` is a set of
     // MOSA_WEIGHT_*; a table that is also the output matrix has both. The view's memory must outlive the weight: a
     // backend may keep using it in place.
     mosa_status (*weight_create)(mosa_backend *backend, const mosa_tensor_view *view, unsigned uses, mosa_weight **out,

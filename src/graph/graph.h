@@ -32,6 +32,7 @@ typedef int32_t mosa_value; // index into the graph's values
 #define MOSA_ROWS     ((int64_t)-1)
 
 enum { MOSA_DIMS_MAX = 3, MOSA_NODE_INPUTS_MAX = 8, MOSA_NODE_OUTPUTS_MAX = 3, MOSA_HEAD_WIDTH_MAX = 1024 };
+enum { MOSA_EXPERTS_MAX = 1024 };
 
 typedef struct mosa_shape {
     int ndim;                   // 0 = scalar or state
@@ -65,7 +66,8 @@ typedef enum mosa_op {
     MOSA_OP_MUL,   // y = a * b, same shape
     MOSA_OP_SCALE, // y = x * attrs.scale.value
     MOSA_OP_ACT,   // y = act(x), attrs.act.kind
-    MOSA_OP_SLICE, // y[T,n] = x[T, attrs.slice.begin : begin+n]         columns
+    MOSA_OP_SLICE, // y[T,n] = x[T, attrs.slice.begin : begin+n]         columns, of each group of attrs.slice.group
+    MOSA_OP_JOIN,  // y[T,G*(a+b)]: per group the columns of a, then those of b       in: a [T,G*a], b [T,G*b]
     // position
     MOSA_OP_ROPE_TABLE, // y[T,rot] = cos, sin of position * inv_freq         in: positions i32 [T], inv_freq f32
                         // [rot/2]
@@ -73,6 +75,13 @@ typedef enum mosa_op {
     // attention and its state
     MOSA_OP_KV_WRITE,  // state' = state with rows k, v stored at (segment, position)   in: k [T,G*C], v [T,G*C], state
     MOSA_OP_ATTENTION, // y[T,H*C] = softmax(scale * q k^T + mask) v          in: q, state | q, k, v (packed segments)
+    // mixture of experts: E matrices of one shape, of which a row uses some, one per slot
+    MOSA_OP_MOE_ROUTE, // index, weight = the top_k experts of each row, best first  in: logits [T,E], (bias [E], which
+                       // counts for choosing only)                              out: index i32 [T,k], weight [T,k]
+    MOSA_OP_EXPERT_LINEAR, // y[T,k*N]: slot s = x_s * w[index[t,s]]^T (+ b)          in: x, w [E,N,K], (index), (b
+                           // [E,N]); x is [T,K], shared by the slots, or [T,k*K]; without index k = E and slot s uses
+                           // matrix s
+    MOSA_OP_MOE_COMBINE, // y[T,D] = sum over slots of weight[t,s] * x_s           in: x [T,k*D], weight [T,k]
     // fused forms; each has a decomposition into the ops above that a test compares it with
     MOSA_OP_ADD_RMS_NORM,  // s = a + b; y = rms_norm(s, w)                      out: s, y
     MOSA_OP_GATED_ACT,     // y = act(gate) * up                                 in: gate [T,F], up [T,F]
@@ -84,12 +93,27 @@ typedef enum mosa_op {
     MOSA_OP_COUNT
 } mosa_op;
 
-typedef enum mosa_act { MOSA_ACT_SILU, MOSA_ACT_GELU, MOSA_ACT_GELU_TANH, MOSA_ACT_RELU } mosa_act;
+typedef enum mosa_act {
+    MOSA_ACT_SILU,
+    MOSA_ACT_GELU,
+    MOSA_ACT_GELU_TANH,
+    MOSA_ACT_RELU,
+    MOSA_ACT_SIGMOID,
+    MOSA_ACT_CLAMPED_SWIGLU // GATED_ACT alone: (clamp(up) + 1) * g * sigmoid(1.702 g), g = min(gate, limit), |up| <=
+                            // limit
+} mosa_act;
 
 typedef enum mosa_rope_style {
     MOSA_ROPE_HALF,       // pairs (i, i + rot/2): Hugging Face, "neox"
     MOSA_ROPE_INTERLEAVED // pairs (2i, 2i + 1): llama GGUF files, "norm"
 } mosa_rope_style;
+
+// What an expert's score is, from the logits of all.
+typedef enum mosa_scoring {
+    MOSA_SCORE_SOFTMAX,
+    MOSA_SCORE_SIGMOID,
+    MOSA_SCORE_SOFTMAX_CHOSEN // chosen by logit; weights are the softmax over the chosen
+} mosa_scoring;
 
 typedef union mosa_attrs {
     struct {
@@ -101,10 +125,15 @@ typedef union mosa_attrs {
     } scale;
     struct {
         mosa_act kind;
-    } act; // ACT and GATED_ACT
+        float limit; // of CLAMPED_SWIGLU
+    } act;           // ACT and GATED_ACT
     struct {
         int64_t begin, count;
+        int64_t group; // 0 = the whole row; else the range is taken of every group of so many columns
     } slice;
+    struct {
+        int64_t groups;
+    } join;
     struct {
         int rot;
         float mscale;
@@ -121,6 +150,14 @@ typedef union mosa_attrs {
         float softcap; // 0 = none; else scores become softcap * tanh(score / softcap)
         bool causal;
     } attention; // ATTENTION and KV_WRITE (layer, kv_heads, head_width)
+    struct {
+        int top_k;
+        mosa_scoring scoring;
+        bool normalise;         // weights of a row are divided by their sum (+ 1e-20)
+        float scale;            // then multiplied by this
+        int groups, top_groups; // only experts of the best top_groups groups may be chosen; groups 0 = no groups
+        int group_best;         // a group is as good as the sum of its best 1 or 2 experts
+    } moe_route;
     struct {
         int64_t row_bytes;
         int layout;
@@ -188,6 +225,12 @@ mosa_value mosa_g_rope(mosa_graph *g, mosa_value x, mosa_value table, int head_w
 mosa_value mosa_g_kv_write(mosa_graph *g, mosa_value k, mosa_value v, mosa_value state, const mosa_attrs *attention);
 mosa_value mosa_g_attention_kv(mosa_graph *g, mosa_value q, mosa_value state, const mosa_attrs *attention);
 mosa_value mosa_g_attention(mosa_graph *g, mosa_value q, mosa_value k, mosa_value v, const mosa_attrs *attention);
+mosa_value mosa_g_clamped_swiglu(mosa_graph *g, mosa_value gate, mosa_value up, float limit);
+mosa_value mosa_g_slice(mosa_graph *g, mosa_value x, int64_t begin, int64_t count, int64_t group);
+mosa_value mosa_g_join(mosa_graph *g, mosa_value a, mosa_value b, int64_t groups);
+// Index and bias may be MOSA_NO_VALUE; a bias needs an index.
+mosa_value mosa_g_expert_linear(mosa_graph *g, mosa_value x, mosa_value w, mosa_value index, mosa_value bias);
+mosa_value mosa_g_moe_combine(mosa_graph *g, mosa_value x, mosa_value weight);
 
 static inline const mosa_value_info *mosa_graph_value(const mosa_graph *g, mosa_value v) {
     return &g->values[v];

@@ -68,6 +68,40 @@ mosa_value mosa_g_act(mosa_graph *g, mosa_value x, mosa_act kind) {
     return apply1(g, MOSA_OP_ACT, x, &attrs);
 }
 
+mosa_value mosa_g_clamped_swiglu(mosa_graph *g, mosa_value gate, mosa_value up, float limit) {
+    mosa_attrs attrs;
+    zero(&attrs);
+    attrs.act.kind = MOSA_ACT_CLAMPED_SWIGLU;
+    attrs.act.limit = limit;
+    return apply2(g, MOSA_OP_GATED_ACT, gate, up, &attrs);
+}
+
+mosa_value mosa_g_slice(mosa_graph *g, mosa_value x, int64_t begin, int64_t count, int64_t group) {
+    mosa_attrs attrs;
+    zero(&attrs);
+    attrs.slice.begin = begin;
+    attrs.slice.count = count;
+    attrs.slice.group = group;
+    return apply1(g, MOSA_OP_SLICE, x, &attrs);
+}
+
+mosa_value mosa_g_join(mosa_graph *g, mosa_value a, mosa_value b, int64_t groups) {
+    mosa_attrs attrs;
+    zero(&attrs);
+    attrs.join.groups = groups;
+    return apply2(g, MOSA_OP_JOIN, a, b, &attrs);
+}
+
+mosa_value mosa_g_expert_linear(mosa_graph *g, mosa_value x, mosa_value w, mosa_value index, mosa_value bias) {
+    mosa_value in[4] = {x, w, index, bias};
+    int n_in = bias != MOSA_NO_VALUE ? 4 : index != MOSA_NO_VALUE ? 3 : 2;
+    return mosa_graph_apply(g, MOSA_OP_EXPERT_LINEAR, in, n_in, NULL);
+}
+
+mosa_value mosa_g_moe_combine(mosa_graph *g, mosa_value x, mosa_value weight) {
+    return apply2(g, MOSA_OP_MOE_COMBINE, x, weight, NULL);
+}
+
 mosa_value mosa_g_rope_table(mosa_graph *g, mosa_value positions, mosa_value inv_freq, float mscale) {
     mosa_attrs attrs;
     zero(&attrs);

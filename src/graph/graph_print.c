@@ -14,8 +14,17 @@ static void print_value_name(const mosa_graph *graph, mosa_value value, FILE *fi
         (void)fprintf(file, "v%d", (int)value);
 }
 
+static void print_route(const mosa_attrs *attrs, FILE *file) {
+    static const char *const scorings[] = {"softmax", "sigmoid", "softmax_chosen"};
+    (void)fprintf(file, " top=%d %s", attrs->moe_route.top_k, scorings[attrs->moe_route.scoring]);
+    if (attrs->moe_route.normalise) (void)fputs(" normalise", file);
+    if (attrs->moe_route.scale != 1) (void)fprintf(file, " scale=%g", (double)attrs->moe_route.scale);
+    if (attrs->moe_route.groups)
+        (void)fprintf(file, " groups=%d/%d", attrs->moe_route.top_groups, attrs->moe_route.groups);
+}
+
 static void print_attrs(const mosa_node *node, FILE *file) {
-    static const char *const acts[] = {"silu", "gelu", "gelu_tanh", "relu"};
+    static const char *const acts[] = {"silu", "gelu", "gelu_tanh", "relu", "sigmoid", "clamped_swiglu"};
     const mosa_attrs *attrs = &node->attrs;
     switch (node->op) {
     case MOSA_OP_RMS_NORM:
@@ -34,6 +43,12 @@ static void print_attrs(const mosa_node *node, FILE *file) {
         break;
     case MOSA_OP_SLICE:
         (void)fprintf(file, " begin=%lld", (long long)attrs->slice.begin);
+        break;
+    case MOSA_OP_JOIN:
+        (void)fprintf(file, " groups=%lld", (long long)attrs->join.groups);
+        break;
+    case MOSA_OP_MOE_ROUTE:
+        print_route(attrs, file);
         break;
     case MOSA_OP_ROPE:
     case MOSA_OP_ROPE_KV_WRITE:

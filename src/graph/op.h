@@ -25,6 +25,11 @@ typedef struct mosa_op_info {
     void (*cost)(const mosa_graph *graph, const mosa_node *node, int64_t rows, double *flops, double *bytes);
 } mosa_op_info;
 
+// The operand that is a matrix (or a stack of them) to multiply with, -1 for ops that have none.
+static inline int mosa_op_matrix_operand(mosa_op op) {
+    return op == MOSA_OP_LINEAR || op == MOSA_OP_EXPERT_LINEAR ? 1 : -1;
+}
+
 const mosa_op_info *mosa_op_get(mosa_op op); // never NULL for op < MOSA_OP_COUNT
 
 #endif

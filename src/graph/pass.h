@@ -19,7 +19,8 @@ mosa_status mosa_pass_fuse(const mosa_graph *graph, mosa_pass_supports_fn suppor
 // Expands every fused op by its decomposition: the reference form.
 mosa_status mosa_pass_decompose(const mosa_graph *graph, mosa_graph **out, mosa_error *err);
 
-// Puts QUANTIZE_ROWS before every LINEAR whose weight dtype wants quantised activations. `layout_of` returns the
+// Puts QUANTIZE_ROWS before every LINEAR and EXPERT_LINEAR whose weight dtype wants quantised activations; rows that
+// hold one input per slot are packed slot after slot. `layout_of` returns the
 // backend's layout number for (weight dtype, K) or -1 for "takes f32 rows", and `row_bytes` the bytes of one packed
 // row. Linears over one input and one layout share one QUANTIZE_ROWS.
 typedef int (*mosa_pass_layout_fn)(mosa_dtype weight_dtype, int64_t k, const void *context);

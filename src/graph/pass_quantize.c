@@ -34,10 +34,10 @@ static mosa_value pack(quantizer *q, mosa_value x, int layout, int64_t k) {
 
 static void emit_linear(quantizer *q, const mosa_node *node, int layout) {
     const mosa_graph *from = q->rebuild.from;
-    mosa_value in[3] = {MOSA_NO_VALUE, MOSA_NO_VALUE, MOSA_NO_VALUE};
+    mosa_value in[MOSA_NODE_INPUTS_MAX];
     for (int i = 0; i < node->n_in; i++) in[i] = q->rebuild.map[node->in[i]];
-    in[0] = pack(q, in[0], layout, from->values[node->in[1]].shape.dim[1]);
-    q->rebuild.map[node->out[0]] = mosa_graph_apply(q->rebuild.to, MOSA_OP_LINEAR, in, node->n_in, &node->attrs);
+    in[0] = pack(q, in[0], layout, mosa_shape_row_elements(&from->values[node->in[0]].shape));
+    q->rebuild.map[node->out[0]] = mosa_graph_apply(q->rebuild.to, node->op, in, node->n_in, &node->attrs);
 }
 
 mosa_status mosa_pass_quantize(const mosa_graph *graph, mosa_pass_layout_fn layout_of, mosa_pass_row_bytes_fn row_bytes,
@@ -49,9 +49,9 @@ mosa_status mosa_pass_quantize(const mosa_graph *graph, mosa_pass_layout_fn layo
     for (int n = 0; n < graph->n_nodes; n++) {
         const mosa_node *node = &graph->nodes[n];
         int layout = -1;
-        if (node->op == MOSA_OP_LINEAR && graph->values[node->in[0]].dtype == MOSA_F32) {
+        if (mosa_op_matrix_operand(node->op) >= 0 && graph->values[node->in[0]].dtype == MOSA_F32) {
             const mosa_value_info *w = &graph->values[node->in[1]];
-            layout = layout_of(w->dtype, w->shape.dim[1], context);
+            layout = layout_of(w->dtype, w->shape.dim[w->shape.ndim - 1], context);
         }
         if (layout < 0)
             mosa_rebuild_copy(&q.rebuild, node);

@@ -17,7 +17,8 @@ typedef struct mosa_tensor_view {
     int64_t dims[MOSA_TENSOR_DIMS_MAX]; // each > 0 (safetensors allows 0); unused ones are 1
     int64_t n_elements;                 // product of dims
     const void *data;
-    size_t bytes; // of the whole tensor
+    size_t bytes;             // of the whole tensor
+    const void *const *parts; // NULL, or (dims[0]) where each slice of dimension 0 lies; `data` is then the first
 } mosa_tensor_view;
 
 #endif

@@ -72,17 +72,32 @@ static void elementwise_ops_match_the_reference(void **state) {
 
 static void activations_match_the_reference_also_at_extremes(void **state) {
     (void)state;
-    for (size_t i = 0; i < 8 * MOSA_COUNT(odd_columns); i++) {
+    for (size_t i = 0; i < 11 * MOSA_COUNT(odd_columns); i++) {
         op_problem p;
         op_begin(&p, 1 + (int32_t)(i * 11 % 40), 300 + i);
-        int64_t columns = odd_columns[i / 8];
+        int64_t columns = odd_columns[i / 11];
         mosa_value gate = op_rows(&p, columns, i % 3 ? 6 : 100), up = op_rows(&p, columns, 2);
         add_specials(&p, gate);
-        mosa_attrs attrs = {.act = {(mosa_act)(i % 4)}};
-        if (i % 8 < 4)
+        add_specials(&p, up);
+        // Five kinds alone, six as gates.
+        mosa_attrs attrs = {.act = {(mosa_act)(i % 11 % 6), 7}};
+        if (i % 11 >= 6)
             op_apply(&p, MOSA_OP_ACT, &gate, 1, &attrs, NULL);
         else
             op_apply(&p, MOSA_OP_GATED_ACT, (mosa_value[]){gate, up}, 2, &attrs, NULL);
+        op_compare(&p);
+        op_end(&p);
+    }
+}
+
+static void combined_experts_match_the_reference(void **state) {
+    (void)state;
+    for (size_t i = 0; i < 3 * MOSA_COUNT(odd_columns); i++) {
+        op_problem p;
+        op_begin(&p, 1 + (int32_t)(i * 7 % 40), 350 + i);
+        int64_t slots = 1 + (int64_t)(i % 3) * 3;
+        mosa_value x = op_rows(&p, slots * odd_columns[i / 3], 3), weight = op_rows(&p, slots, 1);
+        op_apply(&p, MOSA_OP_MOE_COMBINE, (mosa_value[]){x, weight}, 2, NULL, NULL);
         op_compare(&p);
         op_end(&p);
     }
@@ -195,6 +210,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(norms_match_the_reference),
         cmocka_unit_test(elementwise_ops_match_the_reference),
         cmocka_unit_test(activations_match_the_reference_also_at_extremes),
+        cmocka_unit_test(combined_experts_match_the_reference),
         cmocka_unit_test(rotation_matches_the_reference),
         cmocka_unit_test(keys_and_values_are_stored_as_the_reference_stores_them),
     };

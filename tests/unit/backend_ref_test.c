@@ -82,17 +82,31 @@ static double act_of(mosa_act kind, double x) {
         return 0.5 * x * (1 + tanh(sqrt(2 / 3.14159265358979323846) * (x + 0.044715 * x * x * x)));
     case MOSA_ACT_RELU:
         return x > 0 ? x : 0;
+    case MOSA_ACT_SIGMOID:
+        return 1 / (1 + exp(-x));
+    case MOSA_ACT_CLAMPED_SWIGLU:
+        break;
     }
     return x;
 }
 
 static void activations_are_close_everywhere(void **state) {
     (void)state;
-    for (int kind = 0; kind <= MOSA_ACT_RELU; kind++)
+    for (int kind = 0; kind <= MOSA_ACT_SIGMOID; kind++)
         for (float x = -40; x < 40; x += 1.0f / 128) {
             double expected = act_of((mosa_act)kind, (double)x), got = (double)mosa_actf((mosa_act)kind, x);
             if (fabs(got - expected) > 4e-7 * fmax(1, fabs((double)x)))
                 fail_msg("act %d of %g: %.9g is not %.9g", kind, (double)x, got, expected);
+        }
+}
+
+static void a_clamped_swiglu_is_close_everywhere(void **state) {
+    (void)state;
+    for (float gate = -30; gate < 30; gate += 0.125f)
+        for (float up = -10; up < 10; up += 0.125f) {
+            double g = fmin((double)gate, 7), u = fmin(fmax((double)up, -7), 7);
+            double expected = (u + 1) * g / (1 + exp(-1.702 * g));
+            assert_float_equal(mosa_clamped_swigluf(gate, up, 7), expected, 1e-6 * (1 + fabs(expected)));
         }
 }
 
@@ -281,6 +295,7 @@ int main(void) {
         cmocka_unit_test(tanh_is_within_two_ulp),
         cmocka_unit_test(erf_is_within_1_2e_7),
         cmocka_unit_test(activations_are_close_everywhere),
+        cmocka_unit_test(a_clamped_swiglu_is_close_everywhere),
         cmocka_unit_test(norms_follow_their_formulas),
         cmocka_unit_test(rotation_turns_pairs_by_position_times_frequency),
         cmocka_unit_test(attention_is_softmax_over_what_a_row_sees),

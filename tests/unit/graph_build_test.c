@@ -70,6 +70,9 @@ static void every_op_infers_its_shape(void **state) {
     assert_shape(g, mosa_g_act(g, s.x32, MOSA_ACT_GELU), MOSA_ROWS, 32);
     mosa_attrs slice = {.slice = {16, 40}};
     assert_shape(g, mosa_graph_apply(g, MOSA_OP_SLICE, &s.x64, 1, &slice), MOSA_ROWS, 40);
+    assert_shape(g, mosa_g_slice(g, s.x64, 3, 5, 16), MOSA_ROWS, 20);
+    assert_shape(g, mosa_g_join(g, s.x64, s.x32, 4), MOSA_ROWS, 96);
+    assert_shape(g, mosa_g_clamped_swiglu(g, s.x64, s.y64, 7), MOSA_ROWS, 64);
     mosa_value rope = mosa_g_rope_table(g, s.positions, s.freq, 1);
     assert_shape(g, rope, MOSA_ROWS, 16);
     assert_shape(g, mosa_g_rope(g, s.x64, rope, 32, MOSA_ROPE_HALF), MOSA_ROWS, 64);
@@ -149,6 +152,54 @@ static void bad_slice(sources *s) {
 static void bad_slice_overflow(sources *s) {
     mosa_attrs attrs = {.slice = {1, INT64_MAX}};
     mosa_graph_apply(s->g, MOSA_OP_SLICE, &s->x64, 1, &attrs);
+}
+static void bad_slice_groups(sources *s) {
+    mosa_g_slice(s->g, s->x64, 0, 4, 24);
+}
+static void bad_slice_group_end(sources *s) {
+    mosa_g_slice(s->g, s->x64, 12, 8, 16);
+}
+static void bad_join(sources *s) {
+    mosa_g_join(s->g, s->x64, s->x32, 64);
+}
+static void bad_swiglu(sources *s) {
+    mosa_g_clamped_swiglu(s->g, s->x64, s->y64, 0);
+}
+static void bad_swiglu_alone(sources *s) {
+    mosa_g_act(s->g, s->x64, MOSA_ACT_CLAMPED_SWIGLU);
+}
+
+// Routes x64 as logits of 64 experts and multiplies x32 by a stack of them.
+static void expert(sources *s, mosa_attrs attrs, mosa_shape shape, bool routed) {
+    mosa_value index = routed ? mosa_graph_apply(s->g, MOSA_OP_MOE_ROUTE, &s->x64, 1, &attrs) : s->ids;
+    mosa_value w = mosa_graph_weight(s->g, "experts", MOSA_F32, shape);
+    mosa_g_expert_linear(s->g, s->x32, w, index, MOSA_NO_VALUE);
+}
+static void bad_route_k(sources *s) {
+    expert(s, (mosa_attrs){.moe_route = {.top_k = 65}}, MOSA_SHAPE3(64, 8, 32), true);
+}
+static void bad_route_groups(sources *s) {
+    expert(s, (mosa_attrs){.moe_route = {.top_k = 4, .groups = 5, .top_groups = 2, .group_best = 1}},
+           MOSA_SHAPE3(64, 8, 32), true);
+}
+static void bad_route_few_groups(sources *s) {
+    expert(s, (mosa_attrs){.moe_route = {.top_k = 9, .groups = 8, .top_groups = 1, .group_best = 1}},
+           MOSA_SHAPE3(64, 8, 32), true);
+}
+static void bad_route_scoring(sources *s) {
+    expert(s, (mosa_attrs){.moe_route = {.top_k = 4, .scoring = (mosa_scoring)7}}, MOSA_SHAPE3(64, 8, 32), true);
+}
+static void bad_expert_count(sources *s) {
+    expert(s, (mosa_attrs){.moe_route = {.top_k = 4}}, MOSA_SHAPE3(63, 8, 32), true);
+}
+static void bad_expert_width(sources *s) {
+    expert(s, (mosa_attrs){.moe_route = {.top_k = 4}}, MOSA_SHAPE3(64, 8, 16), true);
+}
+static void bad_expert_index(sources *s) {
+    expert(s, (mosa_attrs){0}, MOSA_SHAPE3(64, 8, 32), false);
+}
+static void bad_combine(sources *s) {
+    mosa_g_moe_combine(s->g, s->x32, s->x64);
 }
 static void bad_table(sources *s) {
     mosa_attrs attrs = {.rope_table = {15, 1}};
@@ -239,6 +290,19 @@ static const bad_case bad_cases[] = {
     {"activation", bad_act, {"act", "activation 9"}},
     {"slice", bad_slice, {"slice", "'x64' f32 [T,64]", "60"}},
     {"slice overflow", bad_slice_overflow, {"slice"}},
+    {"slice groups", bad_slice_groups, {"slice", "groups of 24 columns"}},
+    {"slice beyond a group", bad_slice_group_end, {"slice", "[12, 12 + 8)"}},
+    {"join groups", bad_join, {"join", "'x32' f32 [T,32]", "groups"}},
+    {"swiglu clamped at nothing", bad_swiglu, {"gated_act", "clamped at 0"}},
+    {"swiglu of one operand", bad_swiglu_alone, {"act", "activation 5"}},
+    {"more experts than there are", bad_route_k, {"moe_route", "'x64' f32 [T,64]", "65 experts"}},
+    {"uneven groups", bad_route_groups, {"moe_route", "5 groups"}},
+    {"too few groups", bad_route_few_groups, {"moe_route", "8 groups"}},
+    {"scoring", bad_route_scoring, {"moe_route", "scoring 7"}},
+    {"experts of another routing", bad_expert_count, {"expert_linear", "operand 2 (index)", "63 experts"}},
+    {"width of experts", bad_expert_width, {"expert_linear", "'x32' f32 [T,32]", "'experts' f32 [64,8,16]"}},
+    {"unchecked index", bad_expert_index, {"expert_linear", "operand 2 (index) 'ids' i32 [T]"}},
+    {"combined slots", bad_combine, {"moe_combine", "'x32' f32 [T,32]", "'x64' f32 [T,64]"}},
     {"odd rope table", bad_table, {"rope_table", "15"}},
     {"rope heads", bad_rope_heads, {"rope", "heads of 48"}},
     {"rope wider than a head", bad_rope_wide, {"rope", "32 columns of heads of 16"}},

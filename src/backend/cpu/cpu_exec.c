@@ -47,7 +47,7 @@ static mosa_status check_weight(const mosa_exec *exec, const mosa_node *node, in
     const mosa_value_info *value = &graph->values[node->in[operand]];
     const char *name = value_name(graph, node->in[operand]);
     if (!weight) return mosa_fail(err, MOSA_EINVALID, "weight %.200s is missing", name);
-    bool table = node->op == MOSA_OP_EMBED, matrix = node->op == MOSA_OP_LINEAR && operand == 1;
+    bool table = node->op == MOSA_OP_EMBED, matrix = operand == mosa_op_matrix_operand(node->op);
     // A vector is resident as f32 whatever the file holds, so its type may be either in the graph.
     bool same =
         (weight->view.dtype == value->dtype || !(table || matrix)) && (int)weight->view.n_dims == value->shape.ndim;

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 
 // What a file claims must hold before any kernel reads through it.
-static mosa_status check_view(const mosa_tensor_view *view, mosa_error *err) {
+static mosa_status check_view(const mosa_tensor_view *view, unsigned uses, mosa_error *err) {
     const char *name = view->name ? view->name : "weight";
     size_t bytes = 0;
     int64_t elements = 1;
@@ -14,7 +14,7 @@ static mosa_status check_view(const mosa_tensor_view *view, mosa_error *err) {
     for (uint32_t i = 0; valid && i < view->n_dims; i++)
         valid = view->dims[i] > 0 && !__builtin_mul_overflow(elements, view->dims[i], &elements);
     if (!valid || elements != view->n_elements || !mosa_dtype_bytes(view->dtype, elements, &bytes) ||
-        bytes != view->bytes || !view->data ||
+        bytes != view->bytes || !view->data || (view->parts && (view->n_dims != 3 || uses != MOSA_WEIGHT_MATRIX)) ||
         view->dims[view->n_dims - 1] % mosa_dtype_traits_of(view->dtype)->block_len)
         return mosa_fail(err, MOSA_ECORRUPT, "%.200s: its shape and its bytes do not agree", name);
     if (!mosa_dtype_traits_of(view->dtype)->to_f32)
@@ -45,10 +45,31 @@ static void pack_share(void *context, int thread, int n_threads) {
     if (begin < end) mosa_cpu_pack_rows(&weight->view, weight->packed, begin, end);
 }
 
+// Of a stack, a thread takes its share of every matrix.
+static void pack_stack_share(void *context, int thread, int n_threads) {
+    mosa_weight *weight = context;
+    int64_t begin, end;
+    mosa_cpu_share(weight->view.dims[1], 16, thread, n_threads, &begin, &end);
+    for (int64_t e = 0; begin < end && e < weight->view.dims[0]; e++) {
+        mosa_tensor_view slice = mosa_cpu_slice(&weight->view, e);
+        mosa_cpu_pack_rows(&slice, (unsigned char *)weight->packed + (size_t)e * weight->slice_bytes, begin, end);
+    }
+}
+
+// Bytes of a matrix [N,K] or a stack of them [E,N,K] when packed, and of one matrix; 0 when that cannot be.
+static size_t packed_bytes(const mosa_tensor_view *view, size_t *slice_bytes) {
+    size_t bytes = 0;
+    *slice_bytes = 0;
+    if (view->n_dims == 2) return mosa_cpu_packed_bytes(view->dtype, view->dims[0], view->dims[1]);
+    if (view->n_dims == 3) *slice_bytes = mosa_cpu_packed_bytes(view->dtype, view->dims[1], view->dims[2]);
+    *slice_bytes = (*slice_bytes + 63) / 64 * 64;
+    return __builtin_mul_overflow(*slice_bytes, (size_t)view->dims[0], &bytes) ? 0 : bytes;
+}
+
 static mosa_status make_matrix(mosa_cpu_backend *cpu, mosa_weight *weight, mosa_error *err) {
     const mosa_tensor_view *view = &weight->view;
     const char *name = view->name ? view->name : "weight";
-    size_t bytes = view->n_dims == 2 ? mosa_cpu_packed_bytes(view->dtype, view->dims[0], view->dims[1]) : 0;
+    size_t bytes = packed_bytes(view, &weight->slice_bytes);
     if (bytes == 0) {
         (void)mosa_fail(err, MOSA_EUNSUPPORTED, "%.200s: no matrix kernel for %s of this shape", name,
                         mosa_dtype_name(view->dtype));
@@ -59,13 +80,13 @@ static mosa_status make_matrix(mosa_cpu_backend *cpu, mosa_weight *weight, mosa_
     if (!weight->packed)
         return mosa_fail(err, MOSA_ENOMEM, "%.200s: %.1f MB are not to be had", name, (double)bytes / 1e6);
     weight->packed_bytes = bytes;
-    mosa_pool_run(cpu->pool, pack_share, weight);
+    mosa_pool_run(cpu->pool, view->n_dims == 3 ? pack_stack_share : pack_share, weight);
     return MOSA_OK;
 }
 
 mosa_status mosa_cpu_weight_create(mosa_backend *backend, const mosa_tensor_view *view, unsigned uses,
                                    mosa_weight **out, mosa_error *err) {
-    MOSA_TRY(check_view(view, err));
+    MOSA_TRY(check_view(view, uses, err));
     mosa_weight *weight = calloc(1, sizeof *weight);
     if (!weight) return mosa_fail(err, MOSA_ENOMEM, "%.200s: out of memory", view->name ? view->name : "weight");
     weight->view = *view;

@@ -61,7 +61,19 @@ struct mosa_weight {
     size_t packed_bytes;
     const float *vector; // (n_elements) the view's own data when that is aligned f32, else owned
     size_t vector_bytes; // owned bytes, 0 when borrowed
+    size_t slice_bytes;  // of `packed`: from one matrix of a stack [E,N,K] to the next; 0 for a single matrix
 };
+
+// Matrix e of a stack [E,N,K], as a view [N,K].
+static inline mosa_tensor_view mosa_cpu_slice(const mosa_tensor_view *stack, int64_t e) {
+    mosa_tensor_view slice = {.name = stack->name, .dtype = stack->dtype, .n_dims = 2};
+    slice.dims[0] = stack->dims[1];
+    slice.dims[1] = stack->dims[2];
+    slice.n_elements = stack->n_elements / stack->dims[0];
+    slice.bytes = stack->bytes / (size_t)stack->dims[0];
+    slice.data = stack->parts ? stack->parts[e] : (const char *)stack->data + (size_t)e * slice.bytes;
+    return slice;
+}
 
 // A vector operand (norm weight, bias, frequencies): f32, whether it is a weight or an activation.
 static inline const float *mosa_cpu_vector(const mosa_cpu_args *args, int operand) {

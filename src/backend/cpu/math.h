@@ -112,8 +112,22 @@ static inline float mosa_actf(mosa_act kind, float x) {
     }
     case MOSA_ACT_RELU:
         return x > 0 ? x : 0;
+    case MOSA_ACT_SIGMOID:
+        return 1.0f / (1.0f + mosa_expf(-x));
+    case MOSA_ACT_CLAMPED_SWIGLU: // takes two numbers: below
+        break;
     }
     return x;
+}
+
+#define MOSA_SWIGLU_ALPHA 1.702f
+
+// A NaN stays one.
+static inline float mosa_clamped_swigluf(float gate, float up, float limit) {
+    gate = gate > limit ? limit : gate;
+    up = up > limit ? limit : up;
+    up = up < -limit ? -limit : up;
+    return (up + 1.0f) * (gate / (1.0f + mosa_expf(gate * -MOSA_SWIGLU_ALPHA)));
 }
 
 // The order in which eight partial sums are added up, everywhere.

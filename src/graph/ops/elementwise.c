@@ -14,42 +14,54 @@ static mosa_status binary_infer(const mosa_graph *graph, const mosa_node *node, 
     return mosa_op_want_same(graph, node, 1, 0, err);
 }
 
-static mosa_status check_act(const mosa_graph *graph, const mosa_node *node, mosa_error *err) {
-    if ((int)node->attrs.act.kind < 0 || node->attrs.act.kind > MOSA_ACT_RELU)
+static mosa_status check_act(const mosa_graph *graph, const mosa_node *node, mosa_act last, mosa_error *err) {
+    if ((int)node->attrs.act.kind < 0 || node->attrs.act.kind > last)
         return mosa_op_fail(graph, node, 0, err, "has unknown activation %d", (int)node->attrs.act.kind);
     return MOSA_OK;
 }
 
 static mosa_status act_infer(const mosa_graph *graph, const mosa_node *node, mosa_value_info *outs, mosa_error *err) {
     MOSA_TRY(unary_infer(graph, node, outs, err));
-    return check_act(graph, node, err);
+    return check_act(graph, node, MOSA_ACT_SIGMOID, err);
 }
 
 static mosa_status gated_infer(const mosa_graph *graph, const mosa_node *node, mosa_value_info *outs, mosa_error *err) {
     MOSA_TRY(binary_infer(graph, node, outs, err));
-    return check_act(graph, node, err);
+    MOSA_TRY(check_act(graph, node, MOSA_ACT_CLAMPED_SWIGLU, err));
+    if (node->attrs.act.kind == MOSA_ACT_CLAMPED_SWIGLU && !(node->attrs.act.limit > 0))
+        return mosa_op_fail(graph, node, 0, err, "cannot be clamped at %g", (double)node->attrs.act.limit);
+    return MOSA_OK;
 }
 
+// A clamped swiglu is no product of an activation and a factor: it stays whole.
 static mosa_status gated_decompose(mosa_graph *to, const mosa_node *node, const mosa_value *in, mosa_value *out) {
-    out[0] = mosa_g_mul(to, mosa_g_act(to, in[0], node->attrs.act.kind), in[1]);
+    if (node->attrs.act.kind == MOSA_ACT_CLAMPED_SWIGLU)
+        out[0] = mosa_g_clamped_swiglu(to, in[0], in[1], node->attrs.act.limit);
+    else
+        out[0] = mosa_g_mul(to, mosa_g_act(to, in[0], node->attrs.act.kind), in[1]);
     return mosa_graph_status(to, NULL);
 }
 
 static mosa_status slice_infer(const mosa_graph *graph, const mosa_node *node, mosa_value_info *outs, mosa_error *err) {
     MOSA_TRY(mosa_op_want_rows(graph, node, 0, err));
     int64_t begin = node->attrs.slice.begin, count = node->attrs.slice.count;
-    int64_t columns = mosa_op_columns(graph, node, 0);
+    int64_t width = mosa_op_columns(graph, node, 0), group = node->attrs.slice.group;
+    if (group < 0 || (group > 0 && width % group != 0))
+        return mosa_op_fail(graph, node, 0, err, "does not consist of groups of %lld columns", (long long)group);
+    int64_t columns = group ? group : width;
     if (begin < 0 || count <= 0 || begin > columns || count > columns - begin)
         return mosa_op_fail(graph, node, 0, err, "has no columns [%lld, %lld + %lld)", (long long)begin,
                             (long long)begin, (long long)count);
     outs[0].dtype = MOSA_F32;
-    outs[0].shape = MOSA_SHAPE2(mosa_op_operand(graph, node, 0)->shape.dim[0], count);
+    outs[0].shape = MOSA_SHAPE2(mosa_op_operand(graph, node, 0)->shape.dim[0], width / columns * count);
     return MOSA_OK;
 }
 
 static void slice_cost(const mosa_graph *graph, const mosa_node *node, int64_t rows, double *flops, double *bytes) {
     mosa_op_stream_cost(graph, node, rows, 0, flops, bytes);
-    *bytes -= (double)(mosa_op_columns(graph, node, 0) - node->attrs.slice.count) * 4 * (double)rows;
+    double columns = (double)mosa_op_columns(graph, node, 0);
+    double taken = (double)graph->values[node->out[0]].shape.dim[1];
+    *bytes -= (columns - taken) * 4 * (double)rows;
 }
 
 static void simple_cost(const mosa_graph *graph, const mosa_node *node, int64_t rows, double *flops, double *bytes) {

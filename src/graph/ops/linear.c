@@ -1,8 +1,7 @@
 // LINEAR and the lowering of its input, QUANTIZE_ROWS.
 #include "graph/ops/ops.h"
 
-// Width K of a linear's input: its columns, or the columns of what QUANTIZE_ROWS packed. -1 when it is neither.
-static int64_t input_width(const mosa_graph *graph, const mosa_node *node) {
+int64_t mosa_op_packed_width(const mosa_graph *graph, const mosa_node *node) {
     const mosa_value_info *x = mosa_op_operand(graph, node, 0);
     if (x->dtype == MOSA_F32) return mosa_op_columns(graph, node, 0);
     if (x->kind != MOSA_VALUE_COMPUTED || graph->nodes[x->producer].op != MOSA_OP_QUANTIZE_ROWS) return -1;
@@ -15,11 +14,11 @@ static mosa_status linear_infer(const mosa_graph *graph, const mosa_node *node, 
     const mosa_value_info *w = mosa_op_operand(graph, node, 1);
     if (x->dtype == MOSA_F32)
         MOSA_TRY(mosa_op_want_rows(graph, node, 0, err));
-    else if (input_width(graph, node) < 0)
+    else if (mosa_op_packed_width(graph, node) < 0)
         return mosa_op_fail(graph, node, 0, err, "must be f32 rows [T,K] or the result of quantize_rows");
     if (w->kind != MOSA_VALUE_WEIGHT || w->shape.ndim != 2)
         return mosa_op_fail(graph, node, 1, err, "must be a weight [N,K]");
-    if (w->shape.dim[1] != input_width(graph, node))
+    if (w->shape.dim[1] != mosa_op_packed_width(graph, node))
         return mosa_op_fail_against(graph, node, 1, 0, err, "input widths must be equal");
     if (node->n_in == 3) MOSA_TRY(mosa_op_want_vector(graph, node, 2, w->shape.dim[0], err));
     outs[0].dtype = MOSA_F32;

@@ -8,6 +8,7 @@ extern const mosa_op_info mosa_op_embed, mosa_op_gather_rows;
 extern const mosa_op_info mosa_op_linear, mosa_op_quantize_rows;
 extern const mosa_op_info mosa_op_rms_norm, mosa_op_layer_norm, mosa_op_l2_norm, mosa_op_add_rms_norm;
 extern const mosa_op_info mosa_op_add, mosa_op_mul, mosa_op_scale, mosa_op_act, mosa_op_slice, mosa_op_gated_act;
+extern const mosa_op_info mosa_op_moe_route, mosa_op_expert_linear, mosa_op_moe_combine, mosa_op_join;
 extern const mosa_op_info mosa_op_rope_table, mosa_op_rope;
 extern const mosa_op_info mosa_op_kv_write, mosa_op_attention, mosa_op_rope_kv_write;
 
@@ -43,6 +44,10 @@ static inline int64_t mosa_op_columns(const mosa_graph *graph, const mosa_node *
 // "f32 [T,128]" into text, for messages and for printing.
 enum { MOSA_SHAPE_TEXT_MAX = 96 };
 void mosa_value_text(const mosa_value_info *value, char text[MOSA_SHAPE_TEXT_MAX]);
+
+// Width K of operand 0 of LINEAR or EXPERT_LINEAR: its columns, or the columns of what QUANTIZE_ROWS packed. -1 when it
+// is neither.
+int64_t mosa_op_packed_width(const mosa_graph *graph, const mosa_node *node);
 
 // Cost of an op that reads its operands and writes its outputs once and does `per_element` operations per output
 // element.

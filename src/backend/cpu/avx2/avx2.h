@@ -14,6 +14,7 @@ void mosa_avx2_mul(const mosa_cpu_args *args, int thread, int n_threads);
 void mosa_avx2_scale(const mosa_cpu_args *args, int thread, int n_threads);
 void mosa_avx2_act(const mosa_cpu_args *args, int thread, int n_threads);
 void mosa_avx2_gated_act(const mosa_cpu_args *args, int thread, int n_threads);
+void mosa_avx2_moe_combine(const mosa_cpu_args *args, int thread, int n_threads);
 void mosa_avx2_rope(const mosa_cpu_args *args, int thread, int n_threads);
 void mosa_avx2_kv_write(const mosa_cpu_args *args, int thread, int n_threads);
 void mosa_avx2_rope_kv_write(const mosa_cpu_args *args, int thread, int n_threads);

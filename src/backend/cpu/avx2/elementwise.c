@@ -45,6 +45,18 @@ static inline void act_loop(mosa_act kind, const float *a, const float *b, float
     for (; i < n; i++) y[i] = b ? mosa_actf(kind, a[i]) * b[i] : mosa_actf(kind, a[i]);
 }
 
+static void clamped_swiglu_loop(const float *a, const float *b, float limit, float *y, int64_t n) {
+    int64_t i = 0;
+    for (; i + 8 <= n; i += 8) { // min and max give their second operand when one is NaN
+        __m256 gate = _mm256_min_ps(splat(limit), _mm256_loadu_ps(a + i));
+        __m256 up = _mm256_max_ps(splat(-limit), _mm256_min_ps(splat(limit), _mm256_loadu_ps(b + i)));
+        __m256 e = exp8(_mm256_mul_ps(gate, splat(-MOSA_SWIGLU_ALPHA)));
+        __m256 act = _mm256_div_ps(gate, _mm256_add_ps(splat(1.0f), e));
+        _mm256_storeu_ps(y + i, _mm256_mul_ps(_mm256_add_ps(up, splat(1.0f)), act));
+    }
+    for (; i < n; i++) y[i] = mosa_clamped_swigluf(a[i], b[i], limit);
+}
+
 static void act_row(const mosa_node *node, const float *a, const float *b, float *y, int64_t n) {
     switch (node->attrs.act.kind) {
     case MOSA_ACT_SILU:
@@ -58,6 +70,12 @@ static void act_row(const mosa_node *node, const float *a, const float *b, float
         break;
     case MOSA_ACT_RELU:
         act_loop(MOSA_ACT_RELU, a, b, y, n);
+        break;
+    case MOSA_ACT_SIGMOID:
+        act_loop(MOSA_ACT_SIGMOID, a, b, y, n);
+        break;
+    case MOSA_ACT_CLAMPED_SWIGLU:
+        clamped_swiglu_loop(a, b, node->attrs.act.limit, y, n);
         break;
     }
 }

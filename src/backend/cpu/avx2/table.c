@@ -1,5 +1,5 @@
 // The AVX2 table: one line per op that has a fast kernel; the others stay as the reference left them. EMBED,
-// GATHER_ROWS, SLICE and ROPE_TABLE move or make so little that a fast form would not show.
+// GATHER_ROWS, SLICE, JOIN, MOE_ROUTE and ROPE_TABLE move or make so little that a fast form would not show.
 #include "backend/cpu/avx2/avx2.h"
 #include "backend/cpu/linear.h"
 
@@ -15,6 +15,7 @@ void mosa_cpu_kernels_avx2(mosa_cpu_kernels *table) {
     table->op[MOSA_OP_SCALE] = (mosa_cpu_kernel){mosa_avx2_scale, 1, "avx2"};
     table->op[MOSA_OP_ACT] = (mosa_cpu_kernel){mosa_avx2_act, 1, "avx2"};
     table->op[MOSA_OP_GATED_ACT] = (mosa_cpu_kernel){mosa_avx2_gated_act, 1, "avx2"};
+    table->op[MOSA_OP_MOE_COMBINE] = (mosa_cpu_kernel){mosa_avx2_moe_combine, 1, "avx2"};
     table->op[MOSA_OP_ROPE] = (mosa_cpu_kernel){mosa_avx2_rope, 1, "avx2"};
     table->op[MOSA_OP_KV_WRITE] = (mosa_cpu_kernel){mosa_avx2_kv_write, 1, "avx2"};
     table->op[MOSA_OP_ROPE_KV_WRITE] = (mosa_cpu_kernel){mosa_avx2_rope_kv_write, 1, "avx2"};

@@ -1,4 +1,4 @@
-// Elementwise ops and SLICE, reference.
+// Elementwise ops, SLICE and JOIN, reference.
 #include "backend/cpu/math.h"
 #include "backend/cpu/ref/ref.h"
 
@@ -36,13 +36,17 @@ static void act_row(const mosa_node *node, const float *a, const float *b, float
 }
 
 static void gated_row(const mosa_node *node, const float *a, const float *b, float *y, int64_t n) {
-    for (int64_t i = 0; i < n; i++) y[i] = mosa_actf(node->attrs.act.kind, a[i]) * b[i];
+    mosa_act kind = node->attrs.act.kind;
+    for (int64_t i = 0; i < n; i++)
+        y[i] = kind == MOSA_ACT_CLAMPED_SWIGLU ? mosa_clamped_swigluf(a[i], b[i], node->attrs.act.limit)
+                                               : mosa_actf(kind, a[i]) * b[i];
 }
 
 static void slice_row(const mosa_node *node, const float *a, const float *b, float *y, int64_t n) {
     (void)b;
-    (void)n;
-    memcpy(y, a + node->attrs.slice.begin, (size_t)node->attrs.slice.count * sizeof *y);
+    int64_t group = node->attrs.slice.group ? node->attrs.slice.group : n, count = node->attrs.slice.count;
+    for (int64_t at = 0; at < n; at += group, y += count)
+        memcpy(y, a + at + node->attrs.slice.begin, (size_t)count * sizeof *y);
 }
 
 void mosa_ref_add(const mosa_cpu_args *args, int thread, int n_threads) {
@@ -67,4 +71,18 @@ void mosa_ref_gated_act(const mosa_cpu_args *args, int thread, int n_threads) {
 
 void mosa_ref_slice(const mosa_cpu_args *args, int thread, int n_threads) {
     each_row(args, thread, n_threads, slice_row);
+}
+
+void mosa_ref_join(const mosa_cpu_args *args, int thread, int n_threads) {
+    int64_t groups = args->node->attrs.join.groups, begin, end;
+    int64_t a_width = mosa_cpu_columns(args, 0) / groups, b_width = mosa_cpu_columns(args, 1) / groups;
+    mosa_cpu_share(args->rows, 1, thread, n_threads, &begin, &end);
+    for (int64_t t = begin; t < end; t++) {
+        const float *a = mosa_cpu_in_row(args, 0, t), *b = mosa_cpu_in_row(args, 1, t);
+        float *y = mosa_cpu_out_row(args, 0, t);
+        for (int64_t g = 0; g < groups; g++, y += a_width + b_width) {
+            memcpy(y, a + g * a_width, (size_t)a_width * sizeof *y);
+            memcpy(y + a_width, b + g * b_width, (size_t)b_width * sizeof *y);
+        }
+    }
 }

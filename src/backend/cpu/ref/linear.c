@@ -1,5 +1,6 @@
-// LINEAR, reference: the formulas of pack.h over the file's own blocks, one output at a time.
+// LINEAR and EXPERT_LINEAR, reference: the formulas of pack.h over the file's own blocks, one output at a time.
 #include "backend/cpu/linear.h"
+#include "backend/cpu/experts.h"
 #include "backend/cpu/pack_internal.h"
 
 #include <math.h>
@@ -89,18 +90,39 @@ static float output_float(const mosa_tensor_view *view, int64_t n, const float *
     return acc;
 }
 
+// y[n_begin..n_end) = act * w^T + bias (f32 [N], or NULL)
+static void outputs(const mosa_tensor_view *w, const void *act, const float *bias, int64_t n_begin, int64_t n_end,
+                    float *y) {
+    bool floats = mosa_cpu_act_layout(w->dtype, w->dims[1]) == MOSA_ACT_F32;
+    for (int64_t n = n_begin; n < n_end; n++) {
+        y[n] = floats ? output_float(w, n, act) : output_quantised(w, n, act);
+        if (bias) y[n] += bias[n];
+    }
+}
+
 void mosa_ref_linear(const mosa_cpu_args *args, int thread, int n_threads) {
     const mosa_weight *weight = args->in[1];
     const float *bias = args->node->n_in > 2 ? mosa_cpu_vector(args, 2) : NULL;
-    bool floats = mosa_cpu_act_layout(weight->view.dtype, weight->view.dims[1]) == MOSA_ACT_F32;
     int64_t begin, end;
     mosa_cpu_share(weight->view.dims[0], MOSA_PANEL_ROWS, thread, n_threads, &begin, &end);
     for (int32_t t = 0; t < args->rows; t++) {
         const void *act = (const char *)args->in[0] + t * args->in_stride[0];
-        float *y = (float *)((char *)args->out[0] + t * args->out_stride[0]);
-        for (int64_t n = begin; n < end; n++) {
-            y[n] = floats ? output_float(&weight->view, n, act) : output_quantised(&weight->view, n, act);
-            if (bias) y[n] += bias[n];
+        outputs(&weight->view, act, bias, begin, end, (float *)((char *)args->out[0] + t * args->out_stride[0]));
+    }
+}
+
+void mosa_ref_expert_linear(const mosa_cpu_args *args, int thread, int n_threads) {
+    const mosa_tensor_view *stack = &((const mosa_weight *)args->in[1])->view;
+    const float *bias = args->node->n_in > 3 ? mosa_cpu_vector(args, 3) : NULL;
+    mosa_cpu_experts x = mosa_cpu_experts_of(args);
+    int64_t n = stack->dims[1], begin, end;
+    mosa_cpu_share(n, MOSA_PANEL_ROWS, thread, n_threads, &begin, &end);
+    for (int32_t t = 0; t < args->rows; t++) {
+        float *y = mosa_cpu_out_row(args, 0, t);
+        for (int64_t s = 0; s < x.slots; s++) {
+            int32_t e = mosa_cpu_expert_at(&x, t, s);
+            mosa_tensor_view w = mosa_cpu_slice(stack, e);
+            outputs(&w, mosa_cpu_expert_input(&x, t, s), bias ? bias + e * n : NULL, begin, end, y + s * n);
         }
     }
 }

@@ -1,4 +1,5 @@
-// The reference kernels, for the kernel table and for the tests that compare with them. LINEAR and QUANTIZE_ROWS are in
+// The reference kernels, for the kernel table and for the tests that compare with them. LINEAR, EXPERT_LINEAR and
+// QUANTIZE_ROWS are in
 // backend/cpu/linear.h.
 #ifndef MOSA_BACKEND_CPU_REF_REF_H
 #define MOSA_BACKEND_CPU_REF_REF_H
@@ -17,6 +18,9 @@ void mosa_ref_scale(const mosa_cpu_args *args, int thread, int n_threads);
 void mosa_ref_act(const mosa_cpu_args *args, int thread, int n_threads);
 void mosa_ref_slice(const mosa_cpu_args *args, int thread, int n_threads);
 void mosa_ref_gated_act(const mosa_cpu_args *args, int thread, int n_threads);
+void mosa_ref_join(const mosa_cpu_args *args, int thread, int n_threads);
+void mosa_ref_moe_route(const mosa_cpu_args *args, int thread, int n_threads);
+void mosa_ref_moe_combine(const mosa_cpu_args *args, int thread, int n_threads);
 void mosa_ref_rope_table(const mosa_cpu_args *args, int thread, int n_threads);
 void mosa_ref_rope(const mosa_cpu_args *args, int thread, int n_threads);
 void mosa_ref_kv_write(const mosa_cpu_args *args, int thread, int n_threads);
