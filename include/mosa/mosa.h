@@ -185,6 +185,29 @@ typedef struct mosa_engine_stats {
 } mosa_engine_stats;
 void mosa_engine_get_stats(const mosa_engine *engine, mosa_engine_stats *stats); // any thread
 
+// --- measuring ----------------------------------------------------------------------------------------------------
+
+// Time, operations and bytes of one kind of op over all runs since profiling was turned on.
+enum { MOSA_PROFILE_ROWS_MAX = 64, MOSA_PROFILE_NAME_MAX = 48 };
+typedef struct mosa_profile_row {
+    char name[MOSA_PROFILE_NAME_MAX]; // op, and the type of its matrix: "linear q4_k"
+    uint64_t calls, ns;
+    double flops, bytes; // operations (a multiply-add is two), bytes of operands read and results written
+} mosa_profile_row;
+
+// Turns profiling on (from zero) or off. The engine's thread, between steps. Costs two clock reads per op and step.
+void mosa_engine_profile(mosa_engine *engine, bool on);
+// Writes at most `capacity` rows, slowest first; returns how many. The engine's thread, between steps.
+int mosa_engine_get_profile(const mosa_engine *engine, mosa_profile_row *rows, int capacity);
+
+// What the engine's device can do at most, measured now on its own threads; takes about half a second.
+typedef struct mosa_limits {
+    double read_bytes_per_s; // streaming reads of memory beyond the caches
+    double f32_ops_per_s;    // fused multiply-adds of f32, two operations each
+    double int8_ops_per_s;   // multiply-adds of int8 into wider sums, two operations each
+} mosa_limits;
+mosa_status mosa_engine_measure(mosa_engine *engine, mosa_limits *limits, mosa_error *err);
+
 #ifdef __cplusplus
 }
 #endif

@@ -52,6 +52,12 @@ typedef struct mosa_bindings {
     const void **outputs;      // (graph->n_outputs) set by exec_run: host-readable f32 rows, valid until the next run
 } mosa_bindings;
 
+typedef struct mosa_device_limits {
+    double read_bytes_per_s; // streaming reads of memory beyond the caches
+    double f32_ops_per_s;    // fused multiply-adds of f32, two operations each
+    double int8_ops_per_s;   // multiply-adds of int8 into wider sums, two operations each
+} mosa_device_limits;
+
 typedef struct mosa_backend_ops {
     const char *name;
     void (*destroy)(mosa_backend *backend);
@@ -70,6 +76,7 @@ typedef struct mosa_backend_ops {
     mosa_status (*kv_create)(mosa_backend *backend, const mosa_kv_spec *spec, mosa_kv **out, mosa_error *err);
     void (*kv_destroy)(mosa_backend *backend, mosa_kv *kv);
     size_t (*kv_page_bytes)(const mosa_kv_spec *spec);
+    double (*kv_element_bytes)(const mosa_kv *kv); // of one cached column, scales included
     // weights[slot] for every weight slot of plan->graph. The exec borrows plan and weights.
     mosa_status (*exec_create)(mosa_backend *backend, const mosa_plan *plan, mosa_weight *const *weights,
                                mosa_exec **out, mosa_error *err);
@@ -78,6 +85,8 @@ typedef struct mosa_backend_ops {
     // Per-node time of the last run when profiling is on (nanoseconds, by node index); NULL when off.
     void (*exec_profile)(mosa_exec *exec, bool on);
     const int64_t *(*exec_times)(const mosa_exec *exec);
+    // What the device can do at most, measured now on its own threads.
+    mosa_status (*measure)(mosa_backend *backend, mosa_device_limits *limits, mosa_error *err);
 } mosa_backend_ops;
 
 enum { MOSA_WEIGHT_MATRIX = 1, MOSA_WEIGHT_TABLE = 2, MOSA_WEIGHT_VECTOR = 4 };

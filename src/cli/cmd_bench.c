@@ -3,8 +3,8 @@
 // Decoding one stream must read every weight once per token, so bandwidth / weight bytes bounds it: the table says what
 // share of that bound was reached. The bound is measured in the same run, on the same threads.
 #include "base/clock.h"
-#include "base/pool.h"
 #include "base/rng.h"
+#include "cli/bench_ops.h"
 #include "cli/command.h"
 #include "cli/local_model.h"
 #include "cli/model_path.h"
@@ -12,13 +12,12 @@
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 typedef struct bench_values {
     mosa_local_flags local;
     int64_t prompt, generate, repeat;
     mosa_string_list streams;
-    bool json;
+    bool json, ops;
 } bench_values;
 
 static const mosa_option options[] = {
@@ -52,6 +51,10 @@ static const mosa_option options[] = {
      .max = 1000,
      .help = "Runs of each test; the median counts.",
      MOSA_OPTION_FIELD(bench_values, repeat)},
+    {.flag = "--ops",
+     .type = MOSA_OPTION_BOOL,
+     .help = "Also show where the time of prefill and of decoding goes, op by op, beside the machine's limits.",
+     MOSA_OPTION_FIELD(bench_values, ops)},
     {.flag = "--json",
      .type = MOSA_OPTION_BOOL,
      .help = "Print one JSON object instead of a table.",
@@ -60,52 +63,7 @@ static const mosa_option options[] = {
 };
 static const mosa_option_table table = {.options = options, .n_options = MOSA_COUNT(options)};
 
-enum { STREAMS_MAX = 256, REPEATS_MAX = 1000, SHORT_PROMPT = 16, SCAN_BYTES = 512 << 20 };
-
-// --- read bandwidth -----------------------------------------------------------------------------------------------
-
-typedef struct scan {
-    const uint64_t *words;
-    size_t count;
-    _Atomic uint64_t sum; // keeps the reads alive
-} scan;
-
-static void scan_share(void *arg, int thread, int n_threads) {
-    scan *s = arg;
-    size_t begin = s->count / (size_t)n_threads * (size_t)thread, end = begin + s->count / (size_t)n_threads;
-    uint64_t a = 0, b = 0, c = 0, d = 0;
-    for (size_t i = begin; i + 32 <= end; i += 32) {
-        for (size_t j = 0; j < 32; j += 4) {
-            a += s->words[i + j];
-            b += s->words[i + j + 1];
-            c += s->words[i + j + 2];
-            d += s->words[i + j + 3];
-        }
-    }
-    s->sum += a + b + c + d;
-}
-
-// Best of several passes, in bytes per second; 0 when there is no memory for it.
-static double read_bandwidth(int threads) {
-    mosa_pool *pool;
-    void *memory = mmap(NULL, SCAN_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (memory == MAP_FAILED) return 0;
-    madvise(memory, SCAN_BYTES, MADV_HUGEPAGE);
-    memset(memory, 1, SCAN_BYTES);
-    double best = 0;
-    if (mosa_pool_create(threads, &pool, NULL) == MOSA_OK) {
-        scan s = {.words = memory, .count = SCAN_BYTES / sizeof(uint64_t)};
-        for (int pass = 0; pass < 6; pass++) {
-            uint64_t begin = mosa_clock_ns();
-            mosa_pool_run(pool, scan_share, &s);
-            double rate = SCAN_BYTES / ((double)(mosa_clock_ns() - begin) * 1e-9);
-            if (rate > best) best = rate;
-        }
-        mosa_pool_destroy(pool);
-    }
-    munmap(memory, SCAN_BYTES);
-    return best;
-}
+enum { STREAMS_MAX = 256, REPEATS_MAX = 1000, SHORT_PROMPT = 16 };
 
 // --- one run ------------------------------------------------------------------------------------------------------
 
@@ -113,9 +71,10 @@ typedef struct bench {
     mosa_engine *engine;
     const bench_values *values;
     mosa_engine_info info;
-    double bandwidth;
+    mosa_limits limits;
     uint64_t prompts; // how many were made: each is different
     json_t *results;
+    json_t *ops[2]; // of prefill and of decoding, with --ops --json
 } bench;
 
 static mosa_status submit(bench *b, int64_t n_prompt, int64_t n_generate, mosa_error *err) {
@@ -197,7 +156,7 @@ static mosa_status bench_decode(bench *b, int streams, mosa_error *err) {
     }
     char name[64];
     snprintf(name, sizeof name, "decode, %d stream%s", streams, streams == 1 ? "" : "s");
-    report(b, name, rates, repeat, streams == 1 ? b->bandwidth / (double)b->info.weight_bytes : 0);
+    report(b, name, rates, repeat, streams == 1 ? b->limits.read_bytes_per_s / (double)b->info.weight_bytes : 0);
     return MOSA_OK;
 }
 
@@ -244,11 +203,31 @@ static mosa_status run_tests(bench *b, const int *streams, int count, mosa_error
     return MOSA_OK;
 }
 
+static void show_ops(bench *b, int which, const char *title) {
+    if (b->values->json)
+        b->ops[which] = mosa_bench_ops_json(b->engine, &b->limits);
+    else
+        mosa_bench_ops_print(title, b->engine, &b->limits);
+    mosa_engine_profile(b->engine, false);
+}
+
+// A prompt, then a stream from a short prompt whose own rows hardly count.
+static mosa_status profile_ops(bench *b, mosa_error *err) {
+    double first, rest;
+    mosa_engine_profile(b->engine, true);
+    MOSA_TRY(run_streams(b, 1, b->values->prompt, 1, &first, &rest, err));
+    show_ops(b, 0, "prefill, by op");
+    mosa_engine_profile(b->engine, true);
+    MOSA_TRY(run_streams(b, 1, 1, b->values->generate, &first, &rest, err));
+    show_ops(b, 1, "decode, by op");
+    return MOSA_OK;
+}
+
 static void print_head(const bench *b) {
     printf("%s: %s %s, %.2f billion parameters, %.0f MB of weights\n", b->info.name, b->info.architecture,
            b->info.quantization, (double)b->info.parameters * 1e-9, (double)b->info.weight_bytes * 1e-6);
     printf("%s; loaded in %.2f s; reads %.1f GB/s\n\n", b->info.device, (double)b->info.load_ns * 1e-9,
-           b->bandwidth * 1e-9);
+           b->limits.read_bytes_per_s * 1e-9);
     printf("%-28s %10s %10s %10s\n", "tokens per second", "median", "least", "most");
 }
 
@@ -258,15 +237,18 @@ static mosa_status run(mosa_command_call *call, mosa_error *err) {
     mosa_status status = read_streams(b.values, streams, &count, &most, err);
     if (status == MOSA_OK) status = open_engine(&b, call->arguments.items[0], most, err);
     if (status == MOSA_OK) {
-        b.bandwidth = read_bandwidth((int)b.values->local.threads);
-        if (!b.values->json) print_head(&b);
-        status = run_tests(&b, streams, count, err);
+        status = mosa_engine_measure(b.engine, &b.limits, err);
+        if (status == MOSA_OK && !b.values->json) print_head(&b);
+        if (status == MOSA_OK) status = run_tests(&b, streams, count, err);
+        if (status == MOSA_OK && b.values->ops) status = profile_ops(&b, err);
     }
     if (status == MOSA_OK && b.values->json) {
         json_t *all =
-            json_pack("{s:s, s:s, s:s, s:I, s:f, s:f, s:O}", "model", b.info.name, "quantization", b.info.quantization,
-                      "device", b.info.device, "weight_bytes", (json_int_t)b.info.weight_bytes, "load_s",
-                      (double)b.info.load_ns * 1e-9, "read_bandwidth", b.bandwidth, "results", b.results);
+            json_pack("{s:s, s:s, s:s, s:I, s:f, s:f, s:f, s:f, s:O, s:o*, s:o*}", "model", b.info.name, "quantization",
+                      b.info.quantization, "device", b.info.device, "weight_bytes", (json_int_t)b.info.weight_bytes,
+                      "load_s", (double)b.info.load_ns * 1e-9, "read_bandwidth", b.limits.read_bytes_per_s,
+                      "f32_ops_per_s", b.limits.f32_ops_per_s, "int8_ops_per_s", b.limits.int8_ops_per_s, "results",
+                      b.results, "prefill_ops", b.ops[0], "decode_ops", b.ops[1]);
         MOSA_AUTO_FREE char *text = all ? json_dumps(all, JSON_INDENT(2)) : NULL;
         puts(text ? text : "{}");
         json_decref(all);
@@ -284,7 +266,9 @@ const mosa_command mosa_command_bench = {
     .usage = "MODEL",
     .description =
         "Prefill of one prompt, then decoding with one and more streams, from random tokens. Decoding one stream "
-        "is set against the read bandwidth, which bounds it.\n\n"
+        "is set against the read bandwidth, which bounds it. --ops shows the time, bytes and operations of every kind "
+        "of "
+        "op and what share of the machine's limit it reaches. --prompt 8192 --kv-type q8_0 is long context.\n\n"
         "  mosa bench model.gguf --prompt 512 --streams 1 --streams 8",
     .options = &table,
     .values_bytes = sizeof(bench_values),

@@ -29,6 +29,7 @@ struct mosa_model {
     void **quantized;      // (n_weights) bytes quantised at load, or NULL; owned
     int n_weights;
     size_t weight_bytes;
+    mosa_profile profile;
 };
 
 void mosa_model_close(mosa_model *model) {
@@ -187,11 +188,25 @@ size_t mosa_model_scratch_bytes(const mosa_model *model) {
     return sum;
 }
 
+void mosa_model_set_profiling(mosa_model *model, bool on) {
+    if (on) model->profile = (mosa_profile){0};
+    model->profile.on = on;
+    for (int i = 0; i < PART_COUNT; i++) model->backend->ops->exec_profile(model->parts[i].exec, on);
+}
+
+const mosa_profile *mosa_model_get_profile(const mosa_model *model) {
+    return &model->profile;
+}
+
 static mosa_status run(mosa_model *model, int which, const mosa_batch *batch, const void *const *inputs,
                        mosa_kv *const *states, const float **rows, mosa_error *err) {
     const void *outputs[1] = {NULL};
     mosa_bindings bindings = {.inputs = inputs, .states = states, .outputs = outputs};
-    MOSA_TRY(model->backend->ops->exec_run(model->parts[which].exec, batch, &bindings, err));
+    mosa_exec *exec = model->parts[which].exec;
+    MOSA_TRY(model->backend->ops->exec_run(exec, batch, &bindings, err));
+    if (model->profile.on)
+        mosa_profile_add(&model->profile, model->parts[which].lowered, batch, model->backend->ops->exec_times(exec),
+                         states ? model->backend->ops->kv_element_bytes(states[0]) : 0);
     *rows = outputs[0];
     return MOSA_OK;
 }

@@ -8,6 +8,7 @@
 
 #include "backend/backend.h"
 #include "model/config.h"
+#include "model/profile.h"
 #include "model/source.h"
 
 typedef struct mosa_model mosa_model;
@@ -36,6 +37,10 @@ mosa_status mosa_model_forward(mosa_model *model, const int32_t *tokens, const i
 // hidden: f32 [rows, D], rows <= max_outputs. *logits: f32 [rows, V], valid until the next call.
 mosa_status mosa_model_logits(mosa_model *model, const float *hidden, int32_t rows, const float **logits,
                               mosa_error *err);
+
+// Starts (from zero) or stops adding up the time of every op; what has been added up, valid until the model closes.
+void mosa_model_set_profiling(mosa_model *model, bool on);
+const mosa_profile *mosa_model_get_profile(const mosa_model *model);
 
 // hidden: f32 [rows, D], rows <= max_rows. *normed: f32 [rows, D], valid until the next call.
 mosa_status mosa_model_normed(mosa_model *model, const float *hidden, int32_t rows, const float **normed,

@@ -392,6 +392,53 @@ static void a_strange_name_is_told_in_whole_characters(void **state) {
     mosa_engine_close(engine);
 }
 
+// What `mosa bench --ops` prints: each op once, times and operations as the model's shape has them.
+static void test_profile_adds_up_ops(void **state) {
+    (void)state;
+    mosa_engine *engine = open_with((mosa_engine_options){0});
+    mosa_profile_row rows[MOSA_PROFILE_ROWS_MAX];
+    mosa_request request = basic();
+    outcome o = {0};
+    mosa_error err = {0};
+    mosa_engine_info info;
+    mosa_engine_get_info(engine, &info);
+    assert_int_equal(mosa_engine_get_profile(engine, rows, MOSA_PROFILE_ROWS_MAX), 0);
+    mosa_engine_profile(engine, true);
+    request.max_tokens = 1;
+    assert_int_equal(mosa_engine_generate(engine, &request, on_event, &o, &err), MOSA_OK);
+    int n = mosa_engine_get_profile(engine, rows, MOSA_PROFILE_ROWS_MAX);
+    double linear_flops = 0;
+    for (int i = 0; i < n; i++) {
+        assert_true(i == 0 || rows[i - 1].ns >= rows[i].ns);
+        assert_true(rows[i].calls > 0 && rows[i].bytes > 0);
+        for (int j = 0; j < i; j++) assert_string_not_equal(rows[i].name, rows[j].name);
+        if (strncmp(rows[i].name, "linear", 6) == 0) linear_flops += rows[i].flops;
+    }
+    // Every matrix meets every row of the prompt, the output matrix only the last; the embedding table is none.
+    double matrices = (double)info.parameters - (double)info.vocab_size * info.width;
+    assert_true(linear_flops > 1.5 * PROMPT * matrices && linear_flops < 2.5 * PROMPT * (double)info.parameters);
+    mosa_engine_profile(engine, false);
+    assert_int_equal(mosa_engine_generate(engine, &request, on_event, &o, &err), MOSA_OK);
+    int again = mosa_engine_get_profile(engine, rows, 1);
+    assert_int_equal(again, 1);
+    mosa_engine_profile(engine, true);
+    assert_int_equal(mosa_engine_get_profile(engine, rows, MOSA_PROFILE_ROWS_MAX), 0);
+    mosa_engine_close(engine);
+}
+
+static void test_limits_are_measured(void **state) {
+    (void)state;
+    mosa_engine *engine = open_with((mosa_engine_options){0});
+    mosa_limits limits = {0};
+    mosa_error err = {0};
+    assert_int_equal(mosa_engine_measure(engine, &limits, &err), MOSA_OK);
+    assert_true(limits.read_bytes_per_s > 1e7);
+#if defined(__x86_64__)
+    assert_true(limits.int8_ops_per_s >= 0 && limits.f32_ops_per_s >= 0);
+#endif
+    mosa_engine_close(engine);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(max_tokens_ends_with_length),
@@ -407,6 +454,8 @@ int main(void) {
         cmocka_unit_test(impossible_options_are_refused_with_their_name),
         cmocka_unit_test(a_model_is_quantised_at_load),
         cmocka_unit_test(a_strange_name_is_told_in_whole_characters),
+        cmocka_unit_test(test_profile_adds_up_ops),
+        cmocka_unit_test(test_limits_are_measured),
     };
     return cmocka_run_group_tests_name("engine: requests", tests, NULL, NULL);
 }

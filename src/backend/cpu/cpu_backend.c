@@ -72,11 +72,13 @@ static const mosa_backend_ops cpu_ops = {
     .kv_create = mosa_cpu_kv_create,
     .kv_destroy = mosa_cpu_kv_destroy,
     .kv_page_bytes = mosa_cpu_kv_page_bytes,
+    .kv_element_bytes = mosa_cpu_kv_element_bytes,
     .exec_create = mosa_cpu_exec_create,
     .exec_destroy = mosa_cpu_exec_destroy,
     .exec_run = mosa_cpu_exec_run,
     .exec_profile = mosa_cpu_exec_profile,
     .exec_times = mosa_cpu_exec_times,
+    .measure = mosa_cpu_measure,
 };
 
 mosa_status mosa_cpu_open(const mosa_backend_options *options, const char *variant, mosa_backend **out,

@@ -34,6 +34,7 @@ size_t mosa_cpu_weight_bytes(const mosa_weight *weight);
 mosa_status mosa_cpu_kv_create(mosa_backend *backend, const mosa_kv_spec *spec, mosa_kv **out, mosa_error *err);
 void mosa_cpu_kv_destroy(mosa_backend *backend, mosa_kv *kv);
 size_t mosa_cpu_kv_page_bytes(const mosa_kv_spec *spec);
+double mosa_cpu_kv_element_bytes(const mosa_kv *kv);
 
 mosa_status mosa_cpu_exec_create(mosa_backend *backend, const mosa_plan *plan, mosa_weight *const *weights,
                                  mosa_exec **out, mosa_error *err);
@@ -41,5 +42,7 @@ void mosa_cpu_exec_destroy(mosa_backend *backend, mosa_exec *exec);
 mosa_status mosa_cpu_exec_run(mosa_exec *exec, const mosa_batch *batch, const mosa_bindings *bindings, mosa_error *err);
 void mosa_cpu_exec_profile(mosa_exec *exec, bool on);
 const int64_t *mosa_cpu_exec_times(const mosa_exec *exec);
+
+mosa_status mosa_cpu_measure(mosa_backend *backend, mosa_device_limits *limits, mosa_error *err); // cpu_limits.c
 
 #endif

@@ -27,6 +27,12 @@ size_t mosa_cpu_kv_page_bytes(const mosa_kv_spec *spec) {
            element_bytes(spec);
 }
 
+double mosa_cpu_kv_element_bytes(const mosa_kv *kv) {
+    const mosa_kv_spec *spec = &kv->spec;
+    double elements = 2.0 * spec->layers * spec->kv_heads * spec->page_tokens * spec->head_width;
+    return (double)mosa_cpu_kv_page_bytes(spec) / elements;
+}
+
 mosa_status mosa_cpu_kv_create(mosa_backend *backend, const mosa_kv_spec *spec, mosa_kv **out, mosa_error *err) {
     (void)backend;
     MOSA_TRY(check_spec(spec, err));
