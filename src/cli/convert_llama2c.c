@@ -50,7 +50,7 @@ static mosa_status take(convert_job *job, checkpoint *c, mosa_weight_slot slot, 
         char name[MOSA_WEIGHT_NAME_MAX];
         mosa_tensor_view *view = MOSA_ARENA_NEW(job->arena, mosa_tensor_view);
         if (!view) return mosa_fail(err, MOSA_ENOMEM, "out of memory for the tensor list");
-        mosa_weight_name(MOSA_NAMING_GGUF, slot, i, name);
+        mosa_weight_name(MOSA_NAMING_GGUF, NULL, slot, i, name);
         *view = (mosa_tensor_view){.name = mosa_weight_info_of(slot)->label,
                                    .dtype = MOSA_F32,
                                    .n_dims = columns ? 2 : 1,

@@ -56,9 +56,9 @@ static mosa_dtype output_dtype(mosa_dtype dtype) {
 
 static mosa_dtype choose_dtype(const convert_job *job, const mosa_tensor_view *view, mosa_weight_slot slot, bool tied) {
     bool quantised = mosa_dtype_traits_of(view->dtype)->quantised;
-    bool matrix = view->n_dims >= 2;
+    bool matrix = view->n_dims >= 2 && (slot == MOSA_W_COUNT || mosa_weight_info_of(slot)->is_matrix);
     if (!job->to_gguf) return job->has_type ? job->type : quantised ? MOSA_F16 : view->dtype;
-    if (!matrix) return MOSA_F32; // norms and biases: small, and used in f32
+    if (!matrix) return MOSA_F32; // norms, biases, routers: small, and used in f32
     if (!job->has_type) return view->dtype;
     if (slot == MOSA_W_COUNT) return view->dtype;
     mosa_dtype wanted =
@@ -142,11 +142,16 @@ static mosa_status declare(convert_job *job, mosa_error *err) {
 }
 
 static mosa_status copy_bytes(convert_job *job, const mosa_tensor_view *view, progress *p, mosa_error *err) {
-    for (size_t at = 0; at < view->bytes;) {
-        size_t bytes = view->bytes - at < COPY_BYTES ? view->bytes - at : COPY_BYTES;
-        MOSA_TRY(sink_write(job, (const unsigned char *)view->data + at, bytes, err));
-        show_progress(p, bytes);
-        at += bytes;
+    int64_t slices = view->parts ? view->dims[0] : 1;
+    size_t slice_bytes = view->bytes / (size_t)slices;
+    for (int64_t s = 0; s < slices; s++) {
+        const unsigned char *data = view->parts ? view->parts[s] : view->data;
+        for (size_t at = 0; at < slice_bytes;) {
+            size_t bytes = slice_bytes - at < COPY_BYTES ? slice_bytes - at : COPY_BYTES;
+            MOSA_TRY(sink_write(job, data + at, bytes, err));
+            show_progress(p, bytes);
+            at += bytes;
+        }
     }
     return MOSA_OK;
 }
@@ -171,6 +176,13 @@ static bool in_range(const float *row, int64_t n) {
     return true;
 }
 
+// Row `row` of a tensor, which may lie in parts.
+static const unsigned char *row_of(const mosa_tensor_view *view, int64_t row, size_t row_bytes) {
+    if (!view->parts) return (const unsigned char *)view->data + (size_t)row * row_bytes;
+    int64_t slice_rows = view->dims[1];
+    return (const unsigned char *)view->parts[row / slice_rows] + (size_t)(row % slice_rows) * row_bytes;
+}
+
 static void encode_rows(void *arg, int thread, int n_threads) {
     row_batch *batch = arg;
     const convert_tensor *t = batch->tensor;
@@ -179,7 +191,7 @@ static void encode_rows(void *arg, int thread, int n_threads) {
     for (int64_t i = thread; i < batch->count; i += n_threads) {
         int64_t at = batch->first + i;
         int64_t source = t->head_width ? mosa_weight_rotary_row(at, t->head_width, batch->to_gguf) : at;
-        from->to_f32((const unsigned char *)t->view->data + (size_t)source * batch->in_bytes, row, batch->inner);
+        from->to_f32(row_of(t->view, source, batch->in_bytes), row, batch->inner);
         if (to->quantised && !in_range(row, batch->inner))
             batch->out_of_range = true;
         else

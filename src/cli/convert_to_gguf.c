@@ -2,6 +2,8 @@
 // another GGUF file (metadata kept, tensors requantised).
 #include "cli/convert.h"
 
+#include "model/experts.h"
+
 #include <stdio.h>
 
 enum { QUANTIZATION_VERSION = 2 };
@@ -11,10 +13,8 @@ typedef struct arch_row {
 } arch_row;
 
 static const arch_row arch_table[] = {
-    {"llama", "llama"},
-    {"mistral", "llama"},
-    {"qwen2", "qwen2"},
-    {"qwen3", "qwen3"},
+    {"llama", "llama"},        {"mistral", "llama"}, {"mixtral", "llama"},      {"qwen2", "qwen2"},
+    {"qwen2_moe", "qwen2moe"}, {"qwen3", "qwen3"},   {"qwen3_moe", "qwen3moe"},
 };
 
 static mosa_status find_arch(const mosa_model_source *source, const char **out, mosa_error *err) {
@@ -25,7 +25,7 @@ static mosa_status find_arch(const mosa_model_source *source, const char **out, 
         return MOSA_OK;
     }
     mosa_fail(err, MOSA_EUNSUPPORTED, "%s: model type '%s' cannot be converted", mosa_model_source_path(source), type);
-    mosa_hint(err, "llama, mistral, qwen2 and qwen3 can");
+    mosa_hint(err, "llama, mistral, mixtral, qwen2, qwen2_moe, qwen3 and qwen3_moe can");
     return MOSA_EUNSUPPORTED;
 }
 
@@ -73,30 +73,86 @@ static mosa_status put_hparams(convert_job *job, const mosa_model_source *source
     return MOSA_OK;
 }
 
-// Adds a source tensor under the name that the other scheme gives it; rotary rows change order in the llama family.
-static mosa_status add_renamed(convert_job *job, const mosa_model_source *source, const mosa_tensor_view *view,
-                               mosa_weight_slot slot, int layer, bool tied, int64_t rotary_width, mosa_error *err) {
+// What put_experts and the tensors need to know of the job.
+typedef struct renaming {
+    const char *arch; // of the output
+    bool tied;
+    int64_t rotary_width;
+    int experts;
+} renaming;
+
+// Adds a source tensor under the name that GGUF gives it; rotary rows change order in the llama family. The tensors of
+// a layer's experts become one, added when the first of them comes.
+static mosa_status add_renamed(convert_job *job, const mosa_model_source *source, const renaming *to,
+                               const mosa_tensor_view *view, mosa_weight_slot slot, int layer, int expert,
+                               mosa_error *err) {
     char name[MOSA_WEIGHT_NAME_MAX];
-    (void)source;
-    if (!mosa_weight_name(MOSA_NAMING_GGUF, slot, layer, name))
+    bool found = true;
+    if (expert > 0) return MOSA_OK;
+    if (!mosa_weight_name(MOSA_NAMING_GGUF, to->arch, slot, layer, name))
         return mosa_fail(err, MOSA_EUNSUPPORTED, "%s: tensor '%s' has no GGUF name", job->in, view->name);
-    int64_t head_width = mosa_weight_info_of(slot)->rotary_rows ? rotary_width : 0;
-    return convert_add(job, name, view, slot, tied, head_width, err);
+    if (expert == 0) {
+        mosa_tensor_view *stack = MOSA_ARENA_NEW(job->arena, mosa_tensor_view);
+        if (!stack) return mosa_fail(err, MOSA_ENOMEM, "out of memory for the tensor list");
+        MOSA_TRY(mosa_experts_find(source, job->arena, slot, layer, to->experts, stack, &found, err));
+        view = stack;
+    }
+    if (slot == MOSA_W_SHARED_ROUTER && view->n_dims == 2 && view->dims[0] == 1) { // [D] in GGUF
+        mosa_tensor_view *vector = MOSA_ARENA_NEW(job->arena, mosa_tensor_view);
+        if (!vector) return mosa_fail(err, MOSA_ENOMEM, "out of memory for the tensor list");
+        *vector = *view;
+        vector->n_dims = 1;
+        vector->dims[0] = view->dims[1];
+        vector->dims[1] = 1;
+        view = vector;
+    }
+    int64_t head_width = mosa_weight_info_of(slot)->rotary_rows ? to->rotary_width : 0;
+    return convert_add(job, name, view, slot, to->tied, head_width, err);
 }
 
-static mosa_status add_hf_tensors(convert_job *job, const mosa_model_source *source, int64_t rotary_width,
+static mosa_status add_hf_tensors(convert_job *job, const mosa_model_source *source, const renaming *to,
                                   mosa_error *err) {
-    bool tied = !mosa_model_source_weight(source, MOSA_W_OUTPUT, -1);
+    const char *from = mosa_model_source_arch(source);
     for (size_t i = 0; i < mosa_model_source_tensor_count(source); i++) {
         const mosa_tensor_view *view = mosa_model_source_tensor_at(source, i);
         mosa_weight_slot slot;
-        int layer;
-        if (mosa_weight_parse(MOSA_NAMING_HF, view->name, &slot, &layer) ||
-            mosa_weight_parse(MOSA_NAMING_HF_BASE, view->name, &slot, &layer))
-            MOSA_TRY(add_renamed(job, source, view, slot, layer, tied, rotary_width, err));
+        int layer, expert;
+        if (mosa_weight_parse(MOSA_NAMING_HF, from, view->name, &slot, &layer, &expert) ||
+            mosa_weight_parse(MOSA_NAMING_HF_BASE, from, view->name, &slot, &layer, &expert))
+            MOSA_TRY(add_renamed(job, source, to, view, slot, layer, expert, err));
         else if (!mosa_weight_ignored(MOSA_NAMING_HF, view->name))
             return mosa_fail(err, MOSA_EUNSUPPORTED, "%s: tensor '%s' is not known", job->in, view->name);
     }
+    return MOSA_OK;
+}
+
+// Hyperparameters of experts, for families that have them. *experts: how many, 0 = none.
+static mosa_status put_experts(convert_job *job, const mosa_model_source *source, const char *arch, int *experts,
+                               mosa_error *err) {
+    static const struct {
+        mosa_hparam which;
+        const char *suffix;
+    } optional[] = {{MOSA_H_EXPERT_FFN, "expert_feed_forward_length"},
+                    {MOSA_H_SHARED_FFN, "expert_shared_feed_forward_length"}};
+    int64_t count, value;
+    *experts = 0;
+    MOSA_TRY(mosa_model_source_i64_or(source, MOSA_H_EXPERTS, 0, MOSA_WEIGHT_LAYERS_MAX, 0, &count, err));
+    if (count == 0) return MOSA_OK;
+    MOSA_TRY(mosa_model_source_i64(source, MOSA_H_EXPERTS_USED, 1, count, &value, err));
+    put_u32(job, arch, "expert_count", count);
+    put_u32(job, arch, "expert_used_count", value);
+    for (size_t i = 0; i < MOSA_COUNT(optional); i++) {
+        MOSA_TRY(mosa_model_source_i64_or(source, optional[i].which, 0, INT32_MAX, 0, &value, err));
+        if (value) put_u32(job, arch, optional[i].suffix, value);
+    }
+    // The architectures in GGUF fix whether weights are normalised; a model that does otherwise has no GGUF form.
+    bool normal = strcmp(arch, "qwen2moe") != 0, normalise = normal;
+    const mosa_hf_config *config = mosa_model_source_hf_config(source);
+    if (strcmp(arch, "llama") != 0) MOSA_TRY(mosa_hf_config_bool_or(config, "norm_topk_prob", false, &normalise, err));
+    if (normalise != normal)
+        return mosa_fail(err, MOSA_EUNSUPPORTED, "%s: norm_topk_prob is %s, which GGUF cannot say of %s",
+                         mosa_hf_config_path(config), normalise ? "true" : "false", arch);
+    *experts = (int)count;
     return MOSA_OK;
 }
 
@@ -134,7 +190,11 @@ mosa_status convert_hf_to_gguf(convert_job *job, const mosa_model_source *source
     MOSA_TRY(put_hparams(job, source, arch, embedding->dims[0], &head_width, err));
     MOSA_TRY(convert_rope_to_gguf(job, source, arch, head_width, &freqs, err));
     if (freqs) MOSA_TRY(add_rope_freqs(job, freqs, head_width / 2, err));
-    MOSA_TRY(add_hf_tensors(job, source, strcmp(arch, "llama") == 0 ? head_width : 0, err));
+    renaming to = {.arch = arch,
+                   .tied = !mosa_model_source_weight(source, MOSA_W_OUTPUT, -1),
+                   .rotary_width = strcmp(arch, "llama") == 0 ? head_width : 0};
+    MOSA_TRY(put_experts(job, source, arch, &to.experts, err));
+    MOSA_TRY(add_hf_tensors(job, source, &to, err));
     put_file_type(job);
     MOSA_TRY(convert_vocab_to_gguf(job, source, embedding->dims[0], err));
     return convert_write(job, err);
@@ -161,8 +221,8 @@ mosa_status convert_gguf_to_gguf(convert_job *job, const mosa_model_source *sour
     for (size_t i = 0; i < mosa_gguf_tensor_count(gguf); i++) {
         const mosa_tensor_view *view = mosa_gguf_tensor_at(gguf, i);
         mosa_weight_slot slot = MOSA_W_COUNT;
-        int layer;
-        mosa_weight_parse(MOSA_NAMING_GGUF, view->name, &slot, &layer);
+        int layer, expert;
+        mosa_weight_parse(MOSA_NAMING_GGUF, mosa_model_source_arch(source), view->name, &slot, &layer, &expert);
         MOSA_TRY(convert_add(job, view->name, view, slot, tied, 0, err));
     }
     put_file_type(job);

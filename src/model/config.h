@@ -18,6 +18,19 @@ enum {
     MOSA_MODEL_CONTEXT_MAX = 1 << 24,
 };
 
+// The experts of a mixture, for model/moe.h.
+typedef struct mosa_model_experts {
+    int count;          // E; 0 = none
+    int used;           // per token
+    int64_t ffn;        // F of an expert
+    int64_t shared_ffn; // of the expert that all tokens use, 0 = none
+    mosa_scoring scoring;
+    bool normalise;
+    float scale;
+    int groups, top_groups, group_best; // as MOE_ROUTE's
+    float swiglu_limit;                 // > 0: the clamped swiglu
+} mosa_model_experts;
+
 typedef struct mosa_model_config {
     int layers;
     int64_t width;   // D
@@ -35,6 +48,7 @@ typedef struct mosa_model_config {
     mosa_rope_style rope_style;
     int rope_width; // rotated columns of a head, even
     float rope_mscale;
+    mosa_model_experts experts;
     const float *rope_inv_freq; // (rope_width / 2), in the arena given to mosa_model_config_read
 } mosa_model_config;
 

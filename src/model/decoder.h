@@ -40,12 +40,19 @@ void mosa_decoder_init(mosa_decoder *decoder, const mosa_model_config *config, c
 mosa_status mosa_decoder_begin(mosa_decoder *decoder, mosa_error *err);
 mosa_status mosa_decoder_end(mosa_decoder *decoder, mosa_graph **graph, int32_t **slot_weight, mosa_error *err);
 
-// A weight of the file, checked against the shape that the config asks for. Required ones fail the decoder when absent;
-// optional ones give MOSA_NO_VALUE.
+// A weight of the file, checked against the shape that the config asks for (but for leading dimensions of 1). Required
+// ones fail the decoder when absent; optional ones give MOSA_NO_VALUE.
 mosa_value mosa_decoder_weight_of(mosa_decoder *decoder, mosa_weight_slot slot, int layer, mosa_shape shape,
                                   bool required);
 // A vector computed at load, such as rotary frequencies.
 mosa_value mosa_decoder_constant(mosa_decoder *decoder, const char *name, const float *data, int64_t count);
+
+// A matrix [out,in] of the file, and x times it (plus the bias where the file has one; MOSA_W_COUNT = never).
+mosa_value mosa_decoder_matrix(mosa_decoder *decoder, mosa_weight_slot slot, int layer, int64_t out, int64_t in);
+mosa_value mosa_decoder_linear(mosa_decoder *decoder, mosa_value x, mosa_weight_slot slot, mosa_weight_slot bias_slot,
+                               int layer, int64_t out, int64_t in);
+// A stack of matrices [E,out,in], required, however the file holds it (model/experts.h).
+mosa_value mosa_decoder_stack(mosa_decoder *decoder, mosa_weight_slot slot, int layer, mosa_shape shape);
 
 // Pieces of a block. Each takes and returns rows [T, D].
 mosa_value mosa_decoder_attention(mosa_decoder *decoder, mosa_value x, int layer); // q,k,v, rope, pages, output matrix

@@ -5,13 +5,15 @@
 #include <string.h>
 
 extern const mosa_family mosa_family_llama;
+extern const mosa_family mosa_family_mixtral;
 extern const mosa_family mosa_family_qwen2;
+extern const mosa_family mosa_family_qwen2_moe;
 extern const mosa_family mosa_family_qwen3;
+extern const mosa_family mosa_family_qwen3_moe;
 
 static const mosa_family *const families[] = {
-    &mosa_family_llama,
-    &mosa_family_qwen2,
-    &mosa_family_qwen3,
+    &mosa_family_llama,     &mosa_family_mixtral, &mosa_family_qwen2,
+    &mosa_family_qwen2_moe, &mosa_family_qwen3,   &mosa_family_qwen3_moe,
 };
 
 static bool listed(const char *const *names, size_t count, const char *name) {

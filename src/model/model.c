@@ -74,10 +74,14 @@ typedef struct quantize_job {
 
 static void quantize_share(void *arg, int thread, int n_threads) {
     const quantize_job *job = arg;
-    int64_t rows = job->view->dims[0], k = job->view->dims[1];
+    const mosa_tensor_view *view = job->view;
+    int64_t k = view->dims[view->n_dims - 1], rows = view->n_elements / k, slice_rows = rows / view->dims[0];
     float *row = job->rows + (size_t)thread * (size_t)k;
     for (int64_t r = rows * thread / n_threads; r < rows * (thread + 1) / n_threads; r++) {
-        job->from->to_f32((const char *)job->view->data + (size_t)r * job->row_in, row, k);
+        const char *from = view->parts
+                               ? (const char *)view->parts[r / slice_rows] + (size_t)(r % slice_rows) * job->row_in
+                               : (const char *)view->data + (size_t)r * job->row_in;
+        job->from->to_f32(from, row, k);
         job->to->from_f32(row, job->out + (size_t)r * job->row_out, k);
     }
 }
@@ -87,11 +91,12 @@ static mosa_status quantize_view(mosa_pool *pool, const mosa_decoder_weight *wei
                                  void **owned, mosa_error *err) {
     quantize_job job = {
         .view = view, .from = mosa_dtype_traits_of(view->dtype), .to = mosa_dtype_traits_of(weight->dtype)};
-    size_t rows = (size_t)view->dims[0];
-    if (!mosa_dtype_bytes(view->dtype, view->dims[1], &job.row_in) ||
-        !mosa_dtype_bytes(weight->dtype, view->dims[1], &job.row_out) || !job.to->from_f32)
+    int64_t k = view->dims[view->n_dims - 1];
+    size_t rows = (size_t)(view->n_elements / k);
+    if (!mosa_dtype_bytes(view->dtype, k, &job.row_in) || !mosa_dtype_bytes(weight->dtype, k, &job.row_out) ||
+        !job.to->from_f32)
         return mosa_fail(err, MOSA_EUNSUPPORTED, "tensor %s cannot be quantised to %s", weight->name, job.to->name);
-    MOSA_AUTO_FREE float *scratch = calloc((size_t)view->dims[1] * (size_t)mosa_pool_threads(pool), sizeof *scratch);
+    MOSA_AUTO_FREE float *scratch = calloc((size_t)k * (size_t)mosa_pool_threads(pool), sizeof *scratch);
     job.rows = scratch;
     job.out = calloc(rows, job.row_out);
     if (!job.rows || !job.out) {
@@ -102,6 +107,7 @@ static mosa_status quantize_view(mosa_pool *pool, const mosa_decoder_weight *wei
     view->dtype = weight->dtype;
     view->data = *owned = job.out;
     view->bytes = rows * job.row_out;
+    view->parts = NULL;
     return MOSA_OK;
 }
 

@@ -22,6 +22,7 @@ struct mosa_model_source {
 typedef struct hparam_row {
     const char *gguf; // suffix behind the architecture's name
     const char *hf;
+    const char *hf_also[2]; // other spellings of the field
 } hparam_row;
 
 static const hparam_row hparam_table[MOSA_H_COUNT] = {
@@ -35,6 +36,15 @@ static const hparam_row hparam_table[MOSA_H_COUNT] = {
     [MOSA_H_WINDOW] = {"attention.sliding_window", "sliding_window"},
     [MOSA_H_NORM_EPS] = {"attention.layer_norm_rms_epsilon", "rms_norm_eps"},
     [MOSA_H_ROPE_BASE] = {"rope.freq_base", "rope_theta"},
+    [MOSA_H_EXPERTS] = {"expert_count", "num_local_experts", {"num_experts", "n_routed_experts"}},
+    [MOSA_H_EXPERTS_USED] = {"expert_used_count", "num_experts_per_tok"},
+    [MOSA_H_EXPERT_FFN] = {"expert_feed_forward_length", "moe_intermediate_size"},
+    [MOSA_H_EXPERT_GROUPS] = {"expert_group_count", "n_group"},
+    [MOSA_H_EXPERT_TOP_GROUPS] = {"expert_group_used_count", "topk_group"},
+    [MOSA_H_EXPERT_SCALE] = {"expert_weights_scale", "routed_scaling_factor"},
+    [MOSA_H_SHARED_FFN] = {"expert_shared_feed_forward_length", "shared_expert_intermediate_size"},
+    [MOSA_H_SHARED_EXPERTS] = {"expert_shared_count", "n_shared_experts"},
+    [MOSA_H_DENSE_LAYERS] = {"leading_dense_block_count", "first_k_dense_replace"},
 };
 
 void mosa_model_source_close(mosa_model_source *source) {
@@ -72,7 +82,7 @@ static mosa_status open_folder(mosa_model_source *source, mosa_error *err) {
     if (!source->arch || !source->name) return mosa_fail(err, MOSA_ENOMEM, "%s: out of memory", source->path);
     char name[MOSA_WEIGHT_NAME_MAX];
     source->naming = MOSA_NAMING_HF;
-    if (mosa_weight_name(MOSA_NAMING_HF, MOSA_W_TOKEN_EMBD, 0, name) &&
+    if (mosa_weight_name(MOSA_NAMING_HF, NULL, MOSA_W_TOKEN_EMBD, 0, name) &&
         !mosa_safetensors_tensor_find(source->tensors, name)) {
         source->naming = MOSA_NAMING_HF_BASE;
     }
@@ -132,6 +142,14 @@ const char *mosa_model_source_key(const mosa_model_source *source, const char *s
     return buffer;
 }
 
+// The field of config.json as this model spells it.
+static const char *hf_field(const mosa_model_source *source, mosa_hparam which) {
+    const hparam_row *row = &hparam_table[which];
+    for (int i = 0; i < 2 && row->hf_also[i] && !mosa_hf_config_has(source->config, row->hf); i++)
+        if (mosa_hf_config_has(source->config, row->hf_also[i])) return row->hf_also[i];
+    return row->hf;
+}
+
 static mosa_status out_of_range(const mosa_model_source *source, const char *key, double value, double min, double max,
                                 mosa_error *err) {
     return mosa_fail(err, MOSA_EINVALID, "%s: %s is %g, must be between %g and %g", source->path, key, value, min, max);
@@ -139,7 +157,7 @@ static mosa_status out_of_range(const mosa_model_source *source, const char *key
 
 mosa_status mosa_model_source_i64(const mosa_model_source *source, mosa_hparam which, int64_t min, int64_t max,
                                   int64_t *out, mosa_error *err) {
-    if (source->config) return mosa_hf_config_i64(source->config, hparam_table[which].hf, min, max, out, err);
+    if (source->config) return mosa_hf_config_i64(source->config, hf_field(source, which), min, max, out, err);
     char buffer[MOSA_GGUF_NAME_MAX + 1];
     const char *key = mosa_model_source_key(source, hparam_table[which].gguf, buffer);
     int64_t value;
@@ -154,7 +172,7 @@ mosa_status mosa_model_source_i64_or(const mosa_model_source *source, mosa_hpara
     char buffer[MOSA_GGUF_NAME_MAX + 1];
     const hparam_row *row = &hparam_table[which];
     bool present = source->config
-                       ? mosa_hf_config_has(source->config, row->hf)
+                       ? mosa_hf_config_has(source->config, hf_field(source, which))
                        : mosa_gguf_kv_find(source->gguf, mosa_model_source_key(source, row->gguf, buffer)) != NULL;
     if (present) return mosa_model_source_i64(source, which, min, max, out, err);
     *out = fallback;
@@ -164,7 +182,7 @@ mosa_status mosa_model_source_i64_or(const mosa_model_source *source, mosa_hpara
 mosa_status mosa_model_source_f64_or(const mosa_model_source *source, mosa_hparam which, double min, double max,
                                      double fallback, double *out, mosa_error *err) {
     if (source->config)
-        return mosa_hf_config_f64_or(source->config, hparam_table[which].hf, min, max, fallback, out, err);
+        return mosa_hf_config_f64_or(source->config, hf_field(source, which), min, max, fallback, out, err);
     char buffer[MOSA_GGUF_NAME_MAX + 1];
     const char *key = mosa_model_source_key(source, hparam_table[which].gguf, buffer);
     if (!mosa_gguf_kv_find(source->gguf, key)) {
@@ -180,18 +198,26 @@ mosa_status mosa_model_source_f64_or(const mosa_model_source *source, mosa_hpara
 
 const char *mosa_model_source_weight_name(const mosa_model_source *source, mosa_weight_slot slot, int layer,
                                           char buffer[MOSA_WEIGHT_NAME_MAX]) {
-    if (!mosa_weight_name(source->naming, slot, layer, buffer))
+    if (!mosa_weight_name(source->naming, source->arch, slot, layer, buffer))
         snprintf(buffer, MOSA_WEIGHT_NAME_MAX, "%s (layer %d)", mosa_weight_info_of(slot)->label, layer);
     return buffer;
 }
 
+const mosa_tensor_view *mosa_model_source_expert(const mosa_model_source *source, mosa_weight_slot slot, int layer,
+                                                 int expert) {
+    char name[MOSA_WEIGHT_NAME_MAX];
+    if (source->gguf || !mosa_weight_expert_name(source->naming, source->arch, slot, layer, expert, name)) return NULL;
+    return mosa_safetensors_tensor_find(source->tensors, name);
+}
+
 const mosa_tensor_view *mosa_model_source_weight(const mosa_model_source *source, mosa_weight_slot slot, int layer) {
     char name[MOSA_WEIGHT_NAME_MAX];
-    if (!mosa_weight_name(source->naming, slot, layer, name)) return NULL;
+    if (!mosa_weight_name(source->naming, source->arch, slot, layer, name)) return NULL;
     if (source->gguf) return mosa_gguf_tensor_find(source->gguf, name);
     const mosa_tensor_view *view = mosa_safetensors_tensor_find(source->tensors, name);
     // A base model saved without its head may still carry one under the full name.
-    if (!view && source->naming == MOSA_NAMING_HF_BASE && mosa_weight_name(MOSA_NAMING_HF, slot, layer, name))
+    if (!view && source->naming == MOSA_NAMING_HF_BASE &&
+        mosa_weight_name(MOSA_NAMING_HF, source->arch, slot, layer, name))
         view = mosa_safetensors_tensor_find(source->tensors, name);
     return view;
 }

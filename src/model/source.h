@@ -24,6 +24,15 @@ typedef enum mosa_hparam {
     MOSA_H_WINDOW,
     MOSA_H_NORM_EPS,
     MOSA_H_ROPE_BASE,
+    MOSA_H_EXPERTS,
+    MOSA_H_EXPERTS_USED, // per token
+    MOSA_H_EXPERT_FFN,
+    MOSA_H_EXPERT_GROUPS,
+    MOSA_H_EXPERT_TOP_GROUPS,
+    MOSA_H_EXPERT_SCALE,
+    MOSA_H_SHARED_FFN,
+    MOSA_H_SHARED_EXPERTS,
+    MOSA_H_DENSE_LAYERS, // first layers without experts
     MOSA_H_COUNT
 } mosa_hparam;
 
@@ -53,6 +62,9 @@ const char *mosa_model_source_key(const mosa_model_source *source, const char *s
 
 // The weight of a slot, or NULL when the file has none. layer is ignored for slots of the model.
 const mosa_tensor_view *mosa_model_source_weight(const mosa_model_source *source, mosa_weight_slot slot, int layer);
+// The matrix of one expert where the file has a tensor for each, or NULL.
+const mosa_tensor_view *mosa_model_source_expert(const mosa_model_source *source, mosa_weight_slot slot, int layer,
+                                                 int expert);
 // How the file spells that weight, for messages; in the caller's buffer.
 const char *mosa_model_source_weight_name(const mosa_model_source *source, mosa_weight_slot slot, int layer,
                                           char buffer[MOSA_WEIGHT_NAME_MAX]);

@@ -42,6 +42,73 @@ static const mosa_weight_info weight_table[MOSA_W_COUNT] = {
     [MOSA_W_FFN_GATE_BIAS] = {"ffn_gate_bias", "blk.%d.ffn_gate.bias", "model.layers.%d.mlp.gate_proj.bias", LAYER},
     [MOSA_W_FFN_UP_BIAS] = {"ffn_up_bias", "blk.%d.ffn_up.bias", "model.layers.%d.mlp.up_proj.bias", LAYER},
     [MOSA_W_FFN_DOWN_BIAS] = {"ffn_down_bias", "blk.%d.ffn_down.bias", "model.layers.%d.mlp.down_proj.bias", LAYER},
+    [MOSA_W_ROUTER] = {"ffn_gate_inp", "blk.%d.ffn_gate_inp.weight", "model.layers.%d.mlp.gate.weight", LAYER},
+    [MOSA_W_ROUTER_BIAS] = {"ffn_gate_inp_bias", "blk.%d.ffn_gate_inp.bias", "model.layers.%d.mlp.gate.bias", LAYER},
+    [MOSA_W_ROUTER_CHOICE] = {"exp_probs_b", "blk.%d.exp_probs_b.bias",
+                              "model.layers.%d.mlp.gate.e_score_correction_bias", LAYER},
+    [MOSA_W_EXPERT_GATE] = {"ffn_gate_exps", "blk.%d.ffn_gate_exps.weight",
+                            "model.layers.%d.mlp.experts.%d.gate_proj.weight", LAYER, MATRIX},
+    [MOSA_W_EXPERT_UP] = {"ffn_up_exps", "blk.%d.ffn_up_exps.weight", "model.layers.%d.mlp.experts.%d.up_proj.weight",
+                          LAYER, MATRIX},
+    [MOSA_W_EXPERT_DOWN] = {"ffn_down_exps", "blk.%d.ffn_down_exps.weight",
+                            "model.layers.%d.mlp.experts.%d.down_proj.weight", LAYER, MATRIX},
+    [MOSA_W_EXPERT_GATE_BIAS] = {"ffn_gate_exps_bias", "blk.%d.ffn_gate_exps.bias", NULL, LAYER},
+    [MOSA_W_EXPERT_UP_BIAS] = {"ffn_up_exps_bias", "blk.%d.ffn_up_exps.bias", NULL, LAYER},
+    [MOSA_W_EXPERT_DOWN_BIAS] = {"ffn_down_exps_bias", "blk.%d.ffn_down_exps.bias",
+                                 "model.layers.%d.mlp.experts.down_proj_bias", LAYER},
+    [MOSA_W_SHARED_ROUTER] = {"ffn_gate_inp_shexp", "blk.%d.ffn_gate_inp_shexp.weight",
+                              "model.layers.%d.mlp.shared_expert_gate.weight", LAYER},
+    [MOSA_W_SHARED_GATE] = {"ffn_gate_shexp", "blk.%d.ffn_gate_shexp.weight",
+                            "model.layers.%d.mlp.shared_experts.gate_proj.weight", LAYER, MATRIX},
+    [MOSA_W_SHARED_UP] = {"ffn_up_shexp", "blk.%d.ffn_up_shexp.weight",
+                          "model.layers.%d.mlp.shared_experts.up_proj.weight", LAYER, MATRIX},
+    [MOSA_W_SHARED_DOWN] = {"ffn_down_shexp", "blk.%d.ffn_down_shexp.weight",
+                            "model.layers.%d.mlp.shared_experts.down_proj.weight", LAYER, MATRIX},
+    [MOSA_W_ATTN_Q_A] = {"attn_q_a", "blk.%d.attn_q_a.weight", "model.layers.%d.self_attn.q_a_proj.weight", LAYER,
+                         MATRIX},
+    [MOSA_W_ATTN_Q_A_NORM] = {"attn_q_a_norm", "blk.%d.attn_q_a_norm.weight",
+                              "model.layers.%d.self_attn.q_a_layernorm.weight", LAYER},
+    [MOSA_W_ATTN_Q_B] = {"attn_q_b", "blk.%d.attn_q_b.weight", "model.layers.%d.self_attn.q_b_proj.weight", LAYER,
+                         MATRIX},
+    [MOSA_W_ATTN_KV_A] = {"attn_kv_a_mqa", "blk.%d.attn_kv_a_mqa.weight",
+                          "model.layers.%d.self_attn.kv_a_proj_with_mqa.weight", LAYER, MATRIX},
+    [MOSA_W_ATTN_KV_A_NORM] = {"attn_kv_a_norm", "blk.%d.attn_kv_a_norm.weight",
+                               "model.layers.%d.self_attn.kv_a_layernorm.weight", LAYER},
+    [MOSA_W_ATTN_KV_B] = {"attn_kv_b", "blk.%d.attn_kv_b.weight", "model.layers.%d.self_attn.kv_b_proj.weight", LAYER,
+                          MATRIX},
+    [MOSA_W_ATTN_K_B] = {"attn_k_b", "blk.%d.attn_k_b.weight", NULL, LAYER, MATRIX},
+    [MOSA_W_ATTN_V_B] = {"attn_v_b", "blk.%d.attn_v_b.weight", NULL, LAYER, MATRIX},
+    [MOSA_W_ATTN_SINKS] = {"attn_sinks", "blk.%d.attn_sinks.weight", "model.layers.%d.self_attn.sinks", LAYER},
+    [MOSA_W_EXPERT_GATE_UP] = {"gate_up_proj", NULL, "model.layers.%d.mlp.experts.gate_up_proj", LAYER, MATRIX},
+    [MOSA_W_EXPERT_GATE_UP_BIAS] = {"gate_up_proj_bias", NULL, "model.layers.%d.mlp.experts.gate_up_proj_bias", LAYER},
+    [MOSA_W_EXPERT_GATE_UP_BLOCKS] = {"gate_up_proj_blocks", NULL, "model.layers.%d.mlp.experts.gate_up_proj_blocks",
+                                      LAYER},
+    [MOSA_W_EXPERT_GATE_UP_SCALES] = {"gate_up_proj_scales", NULL, "model.layers.%d.mlp.experts.gate_up_proj_scales",
+                                      LAYER},
+    [MOSA_W_EXPERT_DOWN_TRANSPOSED] = {"down_proj", NULL, "model.layers.%d.mlp.experts.down_proj", LAYER, MATRIX},
+    [MOSA_W_EXPERT_DOWN_BLOCKS] = {"down_proj_blocks", NULL, "model.layers.%d.mlp.experts.down_proj_blocks", LAYER},
+    [MOSA_W_EXPERT_DOWN_SCALES] = {"down_proj_scales", NULL, "model.layers.%d.mlp.experts.down_proj_scales", LAYER},
+};
+
+// Where an architecture has another name for a slot than the table above.
+typedef struct weight_spelling {
+    const char *arch; // of the scheme in which it differs
+    mosa_weight_slot slot;
+    mosa_naming naming; // GGUF or HF
+    const char *pattern;
+} weight_spelling;
+
+static const weight_spelling spellings[] = {
+    {"mixtral", MOSA_W_ROUTER, MOSA_NAMING_HF, "model.layers.%d.block_sparse_moe.gate.weight"},
+    {"mixtral", MOSA_W_EXPERT_GATE, MOSA_NAMING_HF, "model.layers.%d.block_sparse_moe.experts.%d.w1.weight"},
+    {"mixtral", MOSA_W_EXPERT_UP, MOSA_NAMING_HF, "model.layers.%d.block_sparse_moe.experts.%d.w3.weight"},
+    {"mixtral", MOSA_W_EXPERT_DOWN, MOSA_NAMING_HF, "model.layers.%d.block_sparse_moe.experts.%d.w2.weight"},
+    {"qwen2_moe", MOSA_W_SHARED_GATE, MOSA_NAMING_HF, "model.layers.%d.mlp.shared_expert.gate_proj.weight"},
+    {"qwen2_moe", MOSA_W_SHARED_UP, MOSA_NAMING_HF, "model.layers.%d.mlp.shared_expert.up_proj.weight"},
+    {"qwen2_moe", MOSA_W_SHARED_DOWN, MOSA_NAMING_HF, "model.layers.%d.mlp.shared_expert.down_proj.weight"},
+    {"gpt_oss", MOSA_W_ROUTER, MOSA_NAMING_HF, "model.layers.%d.mlp.router.weight"},
+    {"gpt_oss", MOSA_W_ROUTER_BIAS, MOSA_NAMING_HF, "model.layers.%d.mlp.router.bias"},
+    {"gpt-oss", MOSA_W_FFN_NORM, MOSA_NAMING_GGUF, "blk.%d.post_attention_norm.weight"},
 };
 
 const mosa_weight_info *mosa_weight_info_of(mosa_weight_slot slot) {
@@ -49,29 +116,58 @@ const mosa_weight_info *mosa_weight_info_of(mosa_weight_slot slot) {
     return &weight_table[slot];
 }
 
-static const char *pattern_of(mosa_naming naming, mosa_weight_slot slot) {
-    static const char prefix[] = "model.";
-    const mosa_weight_info *info = mosa_weight_info_of(slot);
-    if (naming == MOSA_NAMING_GGUF) return info->gguf;
-    if (naming == MOSA_NAMING_HF || !info->hf) return info->hf;
-    return strncmp(info->hf, prefix, sizeof prefix - 1) == 0 ? info->hf + sizeof prefix - 1 : info->hf;
+static const char *own_pattern(mosa_naming naming, const char *arch, mosa_weight_slot slot) {
+    for (size_t i = 0; arch && i < sizeof spellings / sizeof *spellings; i++)
+        if (spellings[i].slot == slot && spellings[i].naming == naming && strcmp(spellings[i].arch, arch) == 0)
+            return spellings[i].pattern;
+    return NULL;
 }
 
-bool mosa_weight_name(mosa_naming naming, mosa_weight_slot slot, int layer, char name[MOSA_WEIGHT_NAME_MAX]) {
-    const char *pattern = pattern_of(naming, slot);
-    if (!pattern) return false;
-    if (!weight_table[slot].per_layer) {
-        snprintf(name, MOSA_WEIGHT_NAME_MAX, "%s", pattern);
-        return true;
+static const char *pattern_of(mosa_naming naming, const char *arch, mosa_weight_slot slot) {
+    static const char prefix[] = "model.";
+    const mosa_weight_info *info = mosa_weight_info_of(slot);
+    bool gguf = naming == MOSA_NAMING_GGUF;
+    const char *pattern = own_pattern(gguf ? MOSA_NAMING_GGUF : MOSA_NAMING_HF, arch, slot);
+    if (!pattern) pattern = gguf ? info->gguf : info->hf;
+    if (naming != MOSA_NAMING_HF_BASE || !pattern) return pattern;
+    return strncmp(pattern, prefix, sizeof prefix - 1) == 0 ? pattern + sizeof prefix - 1 : pattern;
+}
+
+static int holes(const char *pattern) {
+    int count = 0;
+    for (const char *at = pattern; (at = strstr(at, "%d")); at += 2) count++;
+    return count;
+}
+
+// Fills the pattern's holes with numbers[].
+static bool print_name(const char *pattern, const int *numbers, int count, char name[MOSA_WEIGHT_NAME_MAX]) {
+    size_t used = 0;
+    for (int i = 0; i < count; i++) {
+        if (numbers[i] < 0 || numbers[i] >= MOSA_WEIGHT_LAYERS_MAX) return false;
+        const char *hole = strstr(pattern, "%d");
+        used += (size_t)snprintf(name + used, MOSA_WEIGHT_NAME_MAX - used, "%.*s%d", (int)(hole - pattern), pattern,
+                                 numbers[i]);
+        pattern = hole + 2;
     }
-    if (layer < 0 || layer >= MOSA_WEIGHT_LAYERS_MAX) return false;
-    const char *hole = strstr(pattern, "%d");
-    snprintf(name, MOSA_WEIGHT_NAME_MAX, "%.*s%d%s", (int)(hole - pattern), pattern, layer, hole + 2);
+    snprintf(name + used, MOSA_WEIGHT_NAME_MAX - used, "%s", pattern);
     return true;
 }
 
+bool mosa_weight_name(mosa_naming naming, const char *arch, mosa_weight_slot slot, int layer,
+                      char name[MOSA_WEIGHT_NAME_MAX]) {
+    const char *pattern = pattern_of(naming, arch, slot);
+    int count = pattern ? holes(pattern) : 0;
+    return pattern && count < 2 && print_name(pattern, &layer, count, name);
+}
+
+bool mosa_weight_expert_name(mosa_naming naming, const char *arch, mosa_weight_slot slot, int layer, int expert,
+                             char name[MOSA_WEIGHT_NAME_MAX]) {
+    const char *pattern = pattern_of(naming, arch, slot);
+    return pattern && holes(pattern) == 2 && print_name(pattern, (int[]){layer, expert}, 2, name);
+}
+
 // Canonical decimal only: "007" would make two names for one tensor.
-static const char *parse_layer(const char *text, int *layer) {
+static const char *parse_number(const char *text, int *number) {
     if (*text == '0' && text[1] >= '0' && text[1] <= '9') return NULL;
     int value = 0;
     const char *at = text;
@@ -79,27 +175,31 @@ static const char *parse_layer(const char *text, int *layer) {
         value = value * 10 + (*at - '0');
         if (value >= MOSA_WEIGHT_LAYERS_MAX) return NULL;
     }
-    *layer = value;
+    *number = value;
     return at == text ? NULL : at;
 }
 
-static bool match(const char *pattern, const char *name, int *layer) {
-    *layer = -1;
-    const char *hole = strstr(pattern, "%d");
-    if (!hole) return strcmp(pattern, name) == 0;
-    size_t head = (size_t)(hole - pattern);
-    if (strncmp(pattern, name, head) != 0) return false;
-    const char *rest = parse_layer(name + head, layer);
-    return rest && strcmp(rest, hole + 2) == 0;
+static bool match(const char *pattern, const char *name, int numbers[2]) {
+    numbers[0] = numbers[1] = -1;
+    for (int i = 0; i < 2; i++) {
+        const char *hole = strstr(pattern, "%d");
+        if (!hole) break;
+        size_t head = (size_t)(hole - pattern);
+        if (strncmp(pattern, name, head) != 0 || !(name = parse_number(name + head, &numbers[i]))) return false;
+        pattern = hole + 2;
+    }
+    return strcmp(pattern, name) == 0;
 }
 
-bool mosa_weight_parse(mosa_naming naming, const char *name, mosa_weight_slot *slot, int *layer) {
+bool mosa_weight_parse(mosa_naming naming, const char *arch, const char *name, mosa_weight_slot *slot, int *layer,
+                       int *expert) {
     for (unsigned i = 0; i < MOSA_W_COUNT; i++) {
-        const char *pattern = pattern_of(naming, (mosa_weight_slot)i);
-        int found;
-        if (!pattern || !match(pattern, name, &found)) continue;
+        const char *pattern = pattern_of(naming, arch, (mosa_weight_slot)i);
+        int numbers[2];
+        if (!pattern || !match(pattern, name, numbers)) continue;
         *slot = (mosa_weight_slot)i;
-        *layer = found;
+        *layer = numbers[0];
+        *expert = numbers[1];
         return true;
     }
     return false;

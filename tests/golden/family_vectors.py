@@ -17,6 +17,7 @@ import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import family_experts as experts
 import gguf
 import numpy as np
 import torch
@@ -72,6 +73,11 @@ def llama(**values):
 LLAMA3_ROPE = rope("llama3", 500000.0, factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0,
                    original_max_position_embeddings=64)
 YARN_ROPE = rope("yarn", factor=4.0, original_max_position_embeddings=64)
+DEEPSEEK_YARN = rope("yarn", factor=4.0, original_max_position_embeddings=64, beta_fast=32.0, beta_slow=1.0,
+                     mscale=0.707, mscale_all_dim=0.707)
+GPT_OSS_YARN = rope("yarn", 150000.0, factor=8.0, original_max_position_embeddings=64, beta_fast=32.0, beta_slow=1.0,
+                    truncate=False)
+LATENT = {"kv_lora_rank": 32, "qk_nope_head_dim": 32, "qk_rope_head_dim": 16, "v_head_dim": 24}
 CASES = {
     "llama-gqa": llama(hidden=128, ffn=192, layers=3, config_version=4),
     "llama-mha": llama(kv_heads=4, head_dim=16, tied=True, dtype="float16"),
@@ -97,15 +103,45 @@ CASES = {
     "qwen3": Case("qwen3", "qwen2", hidden=128, ffn=192, head_dim=64, rope=rope("default", 1e6)),
     "qwen3-tied": Case("qwen3", "qwen2", hidden=256, ffn=512, heads=2, kv_heads=2, head_dim=128, vocab=333, tied=True,
                        dtype="bfloat16", config_version=4),
+    "mixtral": Case("mixtral", "llama-bpe", bos=True, hidden=128, ffn=96, extra={
+        "num_local_experts": 8, "num_experts_per_tok": 2}),
+    "mixtral-bf16": Case("mixtral", "llama-bpe", bos=True, ffn=96, layers=3, dtype="bfloat16", config_version=4, extra={
+        "num_local_experts": 3, "num_experts_per_tok": 2}),
+    "qwen2-moe": Case("qwen2_moe", "qwen2", hidden=64, head_dim=16, ffn=128, extra={
+        "num_experts": 6, "num_experts_per_tok": 3, "moe_intermediate_size": 32,
+        "shared_expert_intermediate_size": 96}),
+    "qwen2-moe-mixed": Case("qwen2_moe", "qwen2", hidden=64, head_dim=16, ffn=128, layers=3, gguf=(), extra={
+        "num_experts": 6, "num_experts_per_tok": 2, "moe_intermediate_size": 32, "norm_topk_prob": True,
+        "shared_expert_intermediate_size": 96, "mlp_only_layers": [1]}),
+    "qwen3-moe": Case("qwen3_moe", "qwen2", hidden=64, ffn=128, tied=True, extra={
+        "num_experts": 16, "num_experts_per_tok": 4, "moe_intermediate_size": 32, "norm_topk_prob": True}),
+    "deepseek-v2-lite": Case("deepseek_v2", "gpt-2", hidden=64, ffn=128, kv_heads=4, head_dim=16, layers=3, extra={
+        **LATENT, "q_lora_rank": None, "n_routed_experts": 8, "num_experts_per_tok": 3, "moe_intermediate_size": 32,
+        "n_shared_experts": 2, "first_k_dense_replace": 1, "topk_method": "greedy", "n_group": 1, "topk_group": 1,
+        "gguf_kv_b": True}),
+    "deepseek-v2": Case("deepseek_v2", "gpt-2", hidden=64, ffn=128, kv_heads=4, head_dim=16, rope=DEEPSEEK_YARN, extra={
+        **LATENT, "q_lora_rank": 32, "n_routed_experts": 16, "num_experts_per_tok": 4, "moe_intermediate_size": 32,
+        "n_shared_experts": 2, "first_k_dense_replace": 1, "topk_method": "group_limited_greedy", "n_group": 4,
+        "topk_group": 2, "routed_scaling_factor": 4.0}),
+    "deepseek-v3": Case("deepseek_v3", "gpt-2", hidden=64, ffn=128, kv_heads=4, head_dim=16, layers=3,
+                        rope=DEEPSEEK_YARN, extra={
+        **LATENT, "q_lora_rank": 32, "n_routed_experts": 16, "num_experts_per_tok": 4, "moe_intermediate_size": 32,
+        "n_shared_experts": 1, "first_k_dense_replace": 1, "n_group": 4, "topk_group": 2}),
+    "gpt-oss": Case("gpt_oss", "gpt-2", hidden=64, ffn=64, layers=4, rope=GPT_OSS_YARN, extra={
+        "num_local_experts": 8, "num_experts_per_tok": 3, "sliding_window": 8}),
     "small-llama": llama(ffn=64, heads=2, kv_heads=1, dtype="float16", tied=True, rope=LLAMA3_ROPE, config_version=4),
     "small-mistral": Case("mistral", "gpt-2", bos=True, ffn=64, heads=2, kv_heads=1, dtype="bfloat16", tied=True,
                           extra={"sliding_window": 16}),
     "small-qwen2": Case("qwen2", "qwen2", ffn=64, heads=2, kv_heads=1, dtype="bfloat16", tied=True, vocab=333,
                         config_version=4),
     "small-qwen3": Case("qwen3", "qwen2", ffn=64, heads=4, kv_heads=2, dtype="float16", tied=True),
+    "small-qwen2-moe": Case("qwen2_moe", "qwen2", head_dim=32, ffn=64, heads=2, kv_heads=1, dtype="bfloat16", tied=True,
+                            extra={"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32,
+                                   "shared_expert_intermediate_size": 32}),
 }
 # The cases small enough to be committed, each with the GGUF types it is committed in.
-COMMITTED = {"small-llama": ["q8_0"], "small-mistral": [], "small-qwen2": ["f16"], "small-qwen3": ["q8_0"]}
+COMMITTED = {"small-llama": ["q8_0"], "small-mistral": [], "small-qwen2": ["f16"], "small-qwen3": ["q8_0"],
+             "small-qwen2-moe": ["q8_0"]}
 
 
 # ---- tokenizer -----------------------------------------------------------------------------------
@@ -145,23 +181,25 @@ def make_config(case, tok):
         num_hidden_layers=case.layers, num_attention_heads=case.heads, num_key_value_heads=case.kv_heads,
         head_dim=case.head_dim, max_position_embeddings=case.context, rope_parameters=dict(case.rope),
         tie_word_embeddings=case.tied, rms_norm_eps=1e-5, bos_token_id=tok.token_to_id(BOS),
-        eos_token_id=tok.token_to_id(EOS), pad_token_id=tok.token_to_id(PAD), **case.extra)
+        eos_token_id=tok.token_to_id(EOS), pad_token_id=tok.token_to_id(PAD),
+        **{k: v for k, v in case.extra.items() if not k.startswith("gguf_")})
 
 
-def fill(model, generator, dtype):
+def fill(case, model, generator, dtype):
     """Random weights, wide enough that attention is sharp and the logits are spread over several units.
 
     Only the parameters are rounded to dtype: a module's .to(dtype) would round its rotary frequencies as well."""
-    for name, p in model.named_parameters():
+    biases = [(n, b) for n, b in model.named_buffers() if n.endswith("e_score_correction_bias")]
+    for name, p in [*model.named_parameters(), *biases]:
         noise = torch.randn(p.shape, generator=generator)
         if name.endswith("norm.weight"):
             value = 1 + 0.2 * noise
-        elif name.endswith("bias"):
+        elif name.endswith("bias") or name.endswith("sinks"):
             value = 0.3 * noise
         elif "embed" in name or "lm_head" in name:
             value = 0.25 * noise
         else:
-            value = 1.6 / math.sqrt(p.shape[1]) * noise
+            value = experts.spread(case, name, 1.6 / math.sqrt(experts.fan_in(case, name, p.shape)) * noise)
         p.data.copy_(value.to(dtype))
 
 
@@ -188,7 +226,7 @@ def make_model(name, case, tok, prompt_ids):
     """The first seeded model whose continuation is varied and nowhere near a tie, with its weights in case.dtype."""
     model, name_seed = new_model(case, tok), zlib.crc32(name.encode())
     for seed in range(400):
-        fill(model, torch.Generator().manual_seed(name_seed + seed), getattr(torch, case.dtype))
+        fill(case, model, torch.Generator().manual_seed(name_seed + seed), getattr(torch, case.dtype))
         _, greedy, margins = answer(model, prompt_ids)
         if min(margins) >= MARGIN_MIN and len(set(greedy)) >= DISTINCT_MIN:
             return model
@@ -284,16 +322,35 @@ def add_vocabulary(writer, case, tok):
     writer.add_add_bos_token(case.bos)
 
 
+def write_special(writer, p, parts, join, kind):
+    """A tensor that is several in GGUF, or lies there otherwise."""
+    seen = []
+    for name, array in parts:
+        stored = Kind.F32 if array.ndim < 2 or experts.is_plain(name) else kind
+        if stored == Kind.Q8_0 and array.shape[-1] % 32:
+            stored = Kind.F16
+        data = gguf.quants.quantize(np.ascontiguousarray(array), stored)
+        seen.append(gguf.quants.dequantize(data, stored).reshape(array.shape))
+        writer.add_tensor(name, data, raw_dtype=stored)
+    p.data.copy_(torch.from_numpy(np.ascontiguousarray(join(seen))))
+
+
 def write_gguf(path, case, tok, model, kind):
     """Writes the model and puts into it the values that a reader of the file will see."""
-    arch = "llama" if case.family == "mistral" else case.family
-    names = gguf.get_tensor_name_map(getattr(gguf.MODEL_ARCH, arch.upper()), case.layers)
+    arch = experts.ARCHS.get(case.family, "llama" if case.family == "mistral" else case.family)
+    names = gguf.get_tensor_name_map(getattr(gguf.MODEL_ARCH, arch.upper().replace("-", "_")), case.layers)
     writer = gguf.GGUFWriter(path, arch)
     writer.add_name(path.parent.name)
     add_metadata(writer, case, kind)
+    experts.add_keys(writer, case, model.config)
     add_vocabulary(writer, case, tok)
-    for name, p in model.named_parameters():
+    biases = [(n, b) for n, b in model.named_buffers() if n.endswith("e_score_correction_bias")]
+    for name, p in [*model.named_parameters(), *biases]:
         array, stored = p.detach().numpy(), kind if p.ndim == 2 else Kind.F32
+        special = experts.tensors(case, name, array)
+        if special:
+            write_special(writer, p, *special, kind)
+            continue
         p.data.copy_(torch.from_numpy(gguf.quants.dequantize(gguf.quants.quantize(array, stored), stored)))
         if arch == "llama" and ".q_proj." in name:
             array = pairwise(array, case.heads)

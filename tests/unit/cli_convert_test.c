@@ -17,7 +17,7 @@
 
 #include <cmocka.h>
 
-enum { WIDTH = 64, HEADS = 4, KV_HEADS = 2, HEAD = 16, FFN = 96, LAYERS = 2, VOCAB = 8 };
+enum { WIDTH = 64, HEADS = 4, KV_HEADS = 2, HEAD = 16, FFN = 96, LAYERS = 2, VOCAB = 8, EXPERTS = 4 };
 
 static char folder[64], paths[8][128];
 
@@ -76,7 +76,7 @@ static void must(mosa_status status, const mosa_error *err) {
     if (status != MOSA_OK) fail_msg("%s", err->message);
 }
 
-static void slot_dims(mosa_weight_slot slot, int64_t dims[2], uint32_t *n_dims) {
+static void slot_dims(mosa_weight_slot slot, int64_t dims[3], uint32_t *n_dims) {
     static const struct {
         mosa_weight_slot slot;
         int64_t rows, columns;
@@ -89,12 +89,25 @@ static void slot_dims(mosa_weight_slot slot, int64_t dims[2], uint32_t *n_dims) 
                   {MOSA_W_FFN_GATE, FFN, WIDTH},
                   {MOSA_W_FFN_UP, FFN, WIDTH},
                   {MOSA_W_FFN_DOWN, WIDTH, FFN}};
-    dims[0] = slot == MOSA_W_ROPE_FREQS ? HEAD / 2 : WIDTH, dims[1] = 1, *n_dims = 1;
+    static const mosa_weight_slot stacks[] = {MOSA_W_EXPERT_GATE, MOSA_W_EXPERT_UP, MOSA_W_EXPERT_DOWN};
+    dims[0] = slot == MOSA_W_ROPE_FREQS ? HEAD / 2 : WIDTH, dims[1] = 1, dims[2] = 1, *n_dims = 1;
+    if (slot == MOSA_W_ROUTER) dims[0] = EXPERTS, dims[1] = WIDTH, *n_dims = 2;
+    for (size_t i = 0; i < MOSA_COUNT(stacks); i++)
+        if (stacks[i] == slot) {
+            dims[0] = EXPERTS, *n_dims = 3;
+            dims[1] = slot == MOSA_W_EXPERT_DOWN ? WIDTH : FFN, dims[2] = slot == MOSA_W_EXPERT_DOWN ? FFN : WIDTH;
+        }
     for (size_t i = 0; i < MOSA_COUNT(shapes); i++)
         if (shapes[i].slot == slot) dims[0] = shapes[i].rows, dims[1] = shapes[i].columns, *n_dims = 2;
 }
 
+// The model that write_model makes is a llama, or a mixtral, which GGUF calls a llama too.
+static bool with_experts;
+
 static bool slot_used(mosa_weight_slot slot) {
+    if (slot >= MOSA_W_FFN_GATE && slot <= MOSA_W_FFN_DOWN) return !with_experts;
+    if (slot > MOSA_W_FFN_DOWN_BIAS)
+        return with_experts && (slot == MOSA_W_ROUTER || (slot >= MOSA_W_EXPERT_GATE && slot <= MOSA_W_EXPERT_DOWN));
     return !strstr(mosa_weight_info_of(slot)->label, "bias") && slot != MOSA_W_ATTN_Q_NORM &&
            slot != MOSA_W_ATTN_K_NORM;
 }
@@ -141,6 +154,10 @@ static void put_hparams(mosa_gguf_writer *w) {
     mosa_gguf_writer_put_str(w, "general.type", MOSA_SLICE("model"));
     mosa_gguf_writer_put_u32(w, "general.file_type", 0);
     for (size_t i = 0; i < MOSA_COUNT(keys); i++) mosa_gguf_writer_put_u32(w, keys[i].key, keys[i].value);
+    if (with_experts) {
+        mosa_gguf_writer_put_u32(w, "llama.expert_count", EXPERTS);
+        mosa_gguf_writer_put_u32(w, "llama.expert_used_count", 2);
+    }
     mosa_gguf_writer_put_f32(w, "llama.attention.layer_norm_rms_epsilon", 1e-6f);
     mosa_gguf_writer_put_f32(w, "llama.rope.freq_base", 10000);
 }
@@ -149,22 +166,22 @@ typedef void (*visit_fn)(mosa_gguf_writer *w, mosa_weight_slot slot, int layer);
 
 static void declare(mosa_gguf_writer *w, mosa_weight_slot slot, int layer) {
     char name[MOSA_WEIGHT_NAME_MAX];
-    int64_t dims[2];
+    int64_t dims[3];
     uint32_t n_dims;
     mosa_error err;
     slot_dims(slot, dims, &n_dims);
-    assert_true(mosa_weight_name(MOSA_NAMING_GGUF, slot, layer, name));
+    assert_true(mosa_weight_name(MOSA_NAMING_GGUF, NULL, slot, layer, name));
     must(mosa_gguf_writer_add_tensor(w, name, MOSA_F32, n_dims, dims, &err), &err);
 }
 
 static void fill(mosa_gguf_writer *w, mosa_weight_slot slot, int layer) {
     static uint64_t seed = 1;
-    int64_t dims[2];
+    int64_t dims[3];
     uint32_t n_dims;
     mosa_error err;
     (void)layer;
     slot_dims(slot, dims, &n_dims);
-    for (int64_t i = 0; i < dims[0] * dims[1]; i++) {
+    for (int64_t i = 0; i < dims[0] * dims[1] * dims[2]; i++) {
         seed = seed * 6364136223846793005u + 1442695040888963407u;
         float value = (float)((double)(seed >> 40) / (1 << 24) - 0.5);
         if (slot == MOSA_W_ROPE_FREQS) value = rope_divisor((int)i);
@@ -214,8 +231,7 @@ static void same_tensors(const mosa_gguf *a, const mosa_gguf *b) {
     }
 }
 
-static void a_model_goes_to_a_folder_and_back_unchanged(void **state) {
-    (void)state;
+static void goes_to_a_folder_and_back_unchanged(void) {
     const char *model = write_model(), *there = in_folder("hf"), *back = in_folder("back.gguf");
     mosa_gguf *a, *b;
     mosa_error err;
@@ -228,6 +244,27 @@ static void a_model_goes_to_a_folder_and_back_unchanged(void **state) {
     same_tensors(a, b);
     mosa_gguf_close(a);
     mosa_gguf_close(b);
+}
+
+static void a_model_goes_to_a_folder_and_back_unchanged(void **state) {
+    (void)state;
+    goes_to_a_folder_and_back_unchanged();
+}
+
+static void experts_part_in_a_folder_and_meet_again(void **state) {
+    (void)state;
+    with_experts = true;
+    goes_to_a_folder_and_back_unchanged();
+    with_experts = false;
+    mosa_safetensors *st;
+    mosa_error err;
+    must(mosa_safetensors_open(in_folder("hf"), &st, &err), &err);
+    const mosa_tensor_view *last =
+        mosa_safetensors_tensor_find(st, "model.layers.1.block_sparse_moe.experts.3.w2.weight");
+    assert_non_null(last);
+    assert_int_equal(last->dims[0], WIDTH);
+    assert_int_equal(last->dims[1], FFN);
+    mosa_safetensors_close(st);
 }
 
 static void the_folder_orders_rotary_rows_by_halves(void **state) {
@@ -331,6 +368,7 @@ static void llama2c_checkpoints_of_both_layouts_become_the_same_model(void **sta
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_model_goes_to_a_folder_and_back_unchanged, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(experts_part_in_a_folder_and_meet_again, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(the_folder_orders_rotary_rows_by_halves, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(the_folder_has_the_files_that_transformers_reads, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(types_follow_the_place_of_a_tensor, make_folder, remove_folder),
