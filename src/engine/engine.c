@@ -172,8 +172,11 @@ static void fill_info(mosa_engine *e) {
 
 static mosa_status open_model(mosa_engine *e, const mosa_engine_options *o, mosa_error *err) {
     mosa_backend_options backend = {.device = o->device, .threads = o->threads};
-    mosa_model_options model = {
-        .path = o->model, .threads = o->threads, .max_rows = o->max_batch_tokens, .max_outputs = e->max_outputs};
+    mosa_model_options model = {.path = o->model,
+                                .threads = o->threads,
+                                .context = o->context_tokens,
+                                .max_rows = o->max_batch_tokens,
+                                .max_outputs = e->max_outputs};
     MOSA_TRY(quantize_type(o, &model.quantize, err));
     MOSA_TRY(mosa_backend_open(&backend, &e->backend, err));
     MOSA_TRY(mosa_model_text_open(o->model, NULL, &e->text, err));

@@ -81,7 +81,7 @@ typedef enum mosa_op {
     MOSA_OP_EXPERT_LINEAR, // y[T,k*N]: slot s = x_s * w[index[t,s]]^T (+ b)          in: x, w [E,N,K], (index), (b
                            // [E,N]); x is [T,K], shared by the slots, or [T,k*K]; without index k = E and slot s uses
                            // matrix s
-    MOSA_OP_MOE_COMBINE, // y[T,D] = sum over slots of weight[t,s] * x_s           in: x [T,k*D], weight [T,k]
+    MOSA_OP_MOE_COMBINE,   // y[T,D] = sum over slots of weight[t,s] * x_s           in: x [T,k*D], weight [T,k]
     // fused forms; each has a decomposition into the ops above that a test compares it with
     MOSA_OP_ADD_RMS_NORM,  // s = a + b; y = rms_norm(s, w)                      out: s, y
     MOSA_OP_GATED_ACT,     // y = act(gate) * up                                 in: gate [T,F], up [T,F]
@@ -99,6 +99,7 @@ typedef enum mosa_act {
     MOSA_ACT_GELU_TANH,
     MOSA_ACT_RELU,
     MOSA_ACT_SIGMOID,
+    MOSA_ACT_TANH,
     MOSA_ACT_CLAMPED_SWIGLU // GATED_ACT alone: (clamp(up) + 1) * g * sigmoid(1.702 g), g = min(gate, limit), |up| <=
                             // limit
 } mosa_act;

@@ -40,9 +40,8 @@ static mosa_status read_heads(const mosa_model_source *source, mosa_model_config
     return MOSA_OK;
 }
 
-mosa_status mosa_model_config_read(const mosa_model_source *source, mosa_arena *arena, mosa_model_config *out,
-                                   mosa_error *err) {
-    mosa_model_config c = {0};
+mosa_status mosa_model_config_read(const mosa_model_source *source, mosa_model_config *out, mosa_error *err) {
+    mosa_model_config c = {.embedding_scale = 1, .residual_scale = 1, .logit_scale = 1};
     int64_t layers, window;
     double eps;
     MOSA_TRY(mosa_model_source_i64(source, MOSA_H_LAYERS, 1, MOSA_MODEL_LAYERS_MAX, &layers, err));
@@ -63,7 +62,6 @@ mosa_status mosa_model_config_read(const mosa_model_source *source, mosa_arena *
                          mosa_model_source_weight_name(source, MOSA_W_TOKEN_EMBD, 0, name));
     c.vocab = table->dims[0];
     c.rope_style = MOSA_ROPE_HALF;
-    MOSA_TRY(mosa_model_rope_read(source, arena, &c, err));
     *out = c;
     return MOSA_OK;
 }
@@ -77,6 +75,47 @@ mosa_status mosa_model_config_optional_window(const mosa_model_source *source, m
     MOSA_TRY(mosa_hf_config_bool_or(hf, "use_sliding_window", false, &windowed, err));
     MOSA_TRY(mosa_hf_config_i64_or(hf, "max_window_layers", 0, MOSA_MODEL_LAYERS_MAX, 0, &from, err));
     if (!windowed) config->window = 0;
-    config->window_from_layer = (int)from;
+    for (int i = 0; i < config->layers; i++) config->sees_all[i] = i < from;
+    return MOSA_OK;
+}
+
+static mosa_status window_period(const mosa_model_source *source, int64_t *period, mosa_error *err) {
+    const mosa_hf_config *hf = mosa_model_source_hf_config(source);
+    if (hf) return mosa_hf_config_i64_or(hf, "sliding_window_pattern", 1, MOSA_MODEL_LAYERS_MAX, *period, period, err);
+    char key[MOSA_GGUF_NAME_MAX + 1];
+    const mosa_gguf *gguf = mosa_model_source_gguf(source);
+    mosa_model_source_key(source, "attention.sliding_window_pattern", key);
+    MOSA_TRY(mosa_gguf_get_i64_or(gguf, key, *period, period, err));
+    if (*period >= 1 && *period <= MOSA_MODEL_LAYERS_MAX) return MOSA_OK;
+    return mosa_fail(err, MOSA_EINVALID, "%s: %s is %lld", mosa_model_source_path(source), key, (long long)*period);
+}
+
+mosa_status mosa_model_config_window_pattern(const mosa_model_source *source, int64_t period, mosa_model_config *config,
+                                             mosa_error *err) {
+    const mosa_hf_config *hf = mosa_model_source_hf_config(source);
+    bool listed = hf && mosa_hf_config_has(hf, "layer_types");
+    if (!listed) MOSA_TRY(window_period(source, &period, err));
+    for (int i = 0; i < config->layers; i++) {
+        const char *type = listed ? mosa_hf_config_str_at(hf, "layer_types", (size_t)i) : NULL;
+        if (listed && !type)
+            return mosa_fail(err, MOSA_EINVALID, "%s: layer_types does not name layer %d", mosa_hf_config_path(hf), i);
+        config->sees_all[i] = listed ? strcmp(type, "sliding_attention") != 0 : (i + 1) % period == 0;
+    }
+    return MOSA_OK;
+}
+
+mosa_status mosa_model_config_number(const mosa_model_source *source, const char *gguf, const char *hf, double fallback,
+                                     float *out, mosa_error *err) {
+    const mosa_hf_config *config = mosa_model_source_hf_config(source);
+    double value = fallback;
+    char key[MOSA_GGUF_NAME_MAX + 1];
+    if (config && hf) MOSA_TRY(mosa_hf_config_f64_or(config, hf, -1e6, 1e6, fallback, &value, err));
+    if (!config && gguf) {
+        const mosa_gguf_kv *kv =
+            mosa_gguf_kv_find(mosa_model_source_gguf(source), mosa_model_source_key(source, gguf, key));
+        if (kv && (!mosa_gguf_kv_f64(kv, 0, &value) || !(value >= -1e6 && value <= 1e6)))
+            return mosa_fail(err, MOSA_EINVALID, "%s: %s is no usable number", mosa_model_source_path(source), key);
+    }
+    *out = (float)value;
     return MOSA_OK;
 }

@@ -42,28 +42,50 @@ typedef struct mosa_model_config {
     int64_t context; // positions that the model was trained for
     float norm_eps;
     mosa_act act;
-    int window;            // sliding window, 0 = none
-    int window_from_layer; // layers below see everything
-    bool qk_norm;          // RMS norm per head on q and k
+    int window;                           // sliding window, 0 = none
+    bool sees_all[MOSA_MODEL_LAYERS_MAX]; // layers without the window
+    bool qk_norm;                         // RMS norm per head on q and k
+    bool norm_plus_one;                   // the files store norm weights less 1
+    // Multipliers, 1 where a family has none.
+    float embedding_scale; // of token embeddings
+    float residual_scale;  // of what attention and feed-forward add to their row
+    float logit_scale;
+    float attention_scale;   // of scores; 0 = 1/sqrt(C)
+    float attention_softcap; // scores become cap * tanh(score / cap); 0 = none
+    float logit_softcap;     // likewise
     mosa_rope_style rope_style;
-    int rope_width; // rotated columns of a head, even
+    int rope_width; // rotated columns of a head, even; a family's hook may set it, else the files say
     float rope_mscale;
     mosa_model_experts experts;
-    const float *rope_inv_freq; // (rope_width / 2), in the arena given to mosa_model_config_read
+    const float *rope_inv_freq;       // (rope_width / 2), in the model's arena
+    float rope_local_base;            // windowed layers turn by this base, unscaled; 0 = as all others
+    const float *rope_local_inv_freq; // (rope_width / 2), when rope_local_base is set
 } mosa_model_config;
 
-// Reads what all families share. The family's own hook runs afterwards and may change anything.
-mosa_status mosa_model_config_read(const mosa_model_source *source, mosa_arena *arena, mosa_model_config *out,
-                                   mosa_error *err);
+// Reads what all families share, but rotary frequencies. The family's hook runs next and may change anything.
+mosa_status mosa_model_config_read(const mosa_model_source *source, mosa_model_config *out, mosa_error *err);
 
-// Fills rope_inv_freq and rope_mscale from the rope scaling that the files name: none, linear, llama3 (also as GGUF
-// rope_freqs divisors), yarn; dynamic counts as none within the trained context. MOSA_EUNSUPPORTED names any other.
-mosa_status mosa_model_rope_read(const mosa_model_source *source, mosa_arena *arena, mosa_model_config *config,
-                                 mosa_error *err);
+// The last step: fills the rotary frequencies from the rope scaling that the files name: none, linear, llama3 (also as
+// GGUF rope_freqs divisors), yarn, longrope; dynamic counts as none within the trained context. MOSA_EUNSUPPORTED names
+// any other. longrope has two sets of divisors: a model served with at most its original context takes the short one,
+// any other the long one, whatever the length of a prompt, so that a row never depends on later ones. `context` is what
+// is served, 0 = config->context. Arrays are in `arena`.
+mosa_status mosa_model_rope_read(const mosa_model_source *source, int64_t context, mosa_arena *arena,
+                                 mosa_model_config *config, mosa_error *err);
 
 // The rule of Hugging Face configs that name a window but use it only when use_sliding_window is true, from layer
 // max_window_layers upwards. Leaves GGUF models as they are.
 mosa_status mosa_model_config_optional_window(const mosa_model_source *source, mosa_model_config *config,
                                               mosa_error *err);
+
+// Which layers see everything: as the file lists them (layer_types), else every `period`-th, where the file may name
+// another period (sliding_window_pattern).
+mosa_status mosa_model_config_window_pattern(const mosa_model_source *source, int64_t period, mosa_model_config *config,
+                                             mosa_error *err);
+
+// A number under a family's own names: a Hugging Face field, or a GGUF key's suffix; `fallback` when absent. Either
+// name may be NULL, for none.
+mosa_status mosa_model_config_number(const mosa_model_source *source, const char *gguf, const char *hf, double fallback,
+                                     float *out, mosa_error *err);
 
 #endif

@@ -1,10 +1,9 @@
-// Pieces of a decoder-only transformer, as graph builders.
+// Graphs under construction and the weights that they name. The pieces of a transformer are in decoder_pieces.c.
 #include "model/decoder.h"
 
 #include "backend/backend.h"
 #include "model/experts.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,7 +28,7 @@ mosa_status mosa_decoder_begin(mosa_decoder *d, mosa_error *err) {
         d->graph = NULL;
         return mosa_fail(err, MOSA_ENOMEM, "out of memory while building the graph");
     }
-    d->positions = d->rope_table = d->kv = MOSA_NO_VALUE;
+    d->positions = d->rope_table = d->rope_local_table = d->kv = MOSA_NO_VALUE;
     return MOSA_OK;
 }
 
@@ -52,10 +51,17 @@ mosa_status mosa_decoder_end(mosa_decoder *d, mosa_graph **graph, int32_t **slot
     return MOSA_OK;
 }
 
+// Index of the weight listed under a name, or -1. Names are the file's, so that equal names are equal data.
+static int find_weight(const mosa_decoder *d, const char *name) {
+    for (int i = 0; i < d->n_weights; i++)
+        if (strcmp(d->weights[i].name, name) == 0) return i;
+    return -1;
+}
+
 // The resident weight for a view: the one already listed, or a new entry.
 static int list_weight(mosa_decoder *d, const mosa_tensor_view *view, const char *name) {
-    for (int i = 0; i < d->n_weights; i++)
-        if (d->weights[i].view.data == view->data) return i;
+    int known = find_weight(d, name);
+    if (known >= 0) return known;
     if (d->n_weights == d->cap_weights) {
         mosa_fail(&d->error, MOSA_EINTERNAL, "more weights than the decoder planned for");
         return -1;
@@ -111,23 +117,37 @@ static bool is_vector(mosa_weight_slot slot, const mosa_shape *shape) {
            slot == MOSA_W_EXPERT_DOWN_BIAS;
 }
 
-static mosa_value add_weight(mosa_decoder *d, const mosa_tensor_view *found, mosa_weight_slot slot, int layer,
-                             mosa_shape shape) {
-    char name[MOSA_WEIGHT_NAME_MAX], has[64], wants[64];
+// False, with d->error, when a tensor of the file is not what the configuration asks for.
+static bool check_view(mosa_decoder *d, const mosa_tensor_view *view, const char *name, const mosa_shape *shape) {
+    char has[64], wants[64];
     const char *path = mosa_model_source_path(d->source);
-    mosa_model_source_weight_name(d->source, slot, layer, name);
-    if (!same_shape(found, &shape)) {
-        print_dims(has, sizeof has, found->dims, (int)found->n_dims);
-        print_dims(wants, sizeof wants, shape.dim, shape.ndim);
+    if (!same_shape(view, shape)) {
+        print_dims(has, sizeof has, view->dims, (int)view->n_dims);
+        print_dims(wants, sizeof wants, shape->dim, shape->ndim);
         mosa_fail(&d->error, MOSA_ECORRUPT, "%s: tensor %s is %s, the configuration asks for %s", path, name, has,
                   wants);
-        return MOSA_NO_VALUE;
+        return false;
     }
-    if (!mosa_dtype_traits_of(found->dtype)->to_f32) {
-        mosa_fail(&d->error, MOSA_EUNSUPPORTED, "%s: tensor %s has type %s, which is not supported", path, name,
-                  mosa_dtype_name(found->dtype));
-        return MOSA_NO_VALUE;
-    }
+    if (mosa_dtype_traits_of(view->dtype)->to_f32) return true;
+    mosa_fail(&d->error, MOSA_EUNSUPPORTED, "%s: tensor %s has type %s, which is not supported", path, name,
+              mosa_dtype_name(view->dtype));
+    return false;
+}
+
+// The file's tensor for a slot, checked; NULL when absent, or with d->error when that is a fault.
+static const mosa_tensor_view *find_view(mosa_decoder *d, mosa_weight_slot slot, int layer, mosa_shape shape,
+                                         bool required, char name[MOSA_WEIGHT_NAME_MAX]) {
+    if (d->error.status != MOSA_OK || slot == MOSA_W_COUNT) return NULL;
+    mosa_model_source_weight_name(d->source, slot, layer, name);
+    const mosa_tensor_view *view = mosa_model_source_weight(d->source, slot, layer);
+    if (view) return check_view(d, view, name, &shape) ? view : NULL;
+    if (required)
+        mosa_fail(&d->error, MOSA_ECORRUPT, "%s: tensor %s is missing", mosa_model_source_path(d->source), name);
+    return NULL;
+}
+
+static mosa_value add_weight(mosa_decoder *d, const mosa_tensor_view *found, mosa_weight_slot slot, const char *name,
+                             mosa_shape shape) {
     mosa_tensor_view view = *found;
     view.n_dims = (uint32_t)shape.ndim;
     for (int i = 0; i < MOSA_TENSOR_DIMS_MAX; i++) view.dims[i] = i < shape.ndim ? shape.dim[i] : 1;
@@ -144,14 +164,9 @@ static mosa_value add_weight(mosa_decoder *d, const mosa_tensor_view *found, mos
 }
 
 mosa_value mosa_decoder_weight_of(mosa_decoder *d, mosa_weight_slot slot, int layer, mosa_shape shape, bool required) {
-    if (d->error.status != MOSA_OK || slot == MOSA_W_COUNT) return MOSA_NO_VALUE;
-    const mosa_tensor_view *view = mosa_model_source_weight(d->source, slot, layer);
-    if (view) return add_weight(d, view, slot, layer, shape);
     char name[MOSA_WEIGHT_NAME_MAX];
-    if (required)
-        mosa_fail(&d->error, MOSA_ECORRUPT, "%s: tensor %s is missing", mosa_model_source_path(d->source),
-                  mosa_model_source_weight_name(d->source, slot, layer, name));
-    return MOSA_NO_VALUE;
+    const mosa_tensor_view *view = find_view(d, slot, layer, shape, required, name);
+    return view ? add_weight(d, view, slot, name, shape) : MOSA_NO_VALUE;
 }
 
 mosa_value mosa_decoder_stack(mosa_decoder *d, mosa_weight_slot slot, int layer, mosa_shape shape) {
@@ -161,9 +176,56 @@ mosa_value mosa_decoder_stack(mosa_decoder *d, mosa_weight_slot slot, int layer,
         mosa_experts_find(d->source, d->arena, slot, layer, (int)shape.dim[0], &view, &found, &d->error) != MOSA_OK)
         return MOSA_NO_VALUE;
     if (!found) return mosa_decoder_weight_of(d, slot, layer, shape, true); // says that it is missing
-    mosa_value value = add_weight(d, &view, slot, layer, shape);
+    char name[MOSA_WEIGHT_NAME_MAX];
+    mosa_model_source_weight_name(d->source, slot, layer, name);
+    if (!check_view(d, &view, name, &shape)) return MOSA_NO_VALUE;
+    mosa_value value = add_weight(d, &view, slot, name, shape);
     if (value != MOSA_NO_VALUE) d->weights[d->slot_weight[d->graph->values[value].slot]].uses |= MOSA_WEIGHT_MATRIX;
     return value;
+}
+
+mosa_value mosa_decoder_weight_rows(mosa_decoder *d, mosa_weight_slot slot, int layer, mosa_shape shape, int64_t begin,
+                                    int64_t rows, bool required) {
+    char name[MOSA_WEIGHT_NAME_MAX], part_name[MOSA_WEIGHT_NAME_MAX + 48];
+    const mosa_tensor_view *view = find_view(d, slot, layer, shape, required, name);
+    if (!view) return MOSA_NO_VALUE;
+    int64_t row_elements = view->n_elements / view->dims[0];
+    size_t before, bytes;
+    if (!mosa_dtype_bytes(view->dtype, begin * row_elements, &before) ||
+        !mosa_dtype_bytes(view->dtype, rows * row_elements, &bytes)) {
+        mosa_fail(&d->error, MOSA_ECORRUPT, "%s: tensor %s has blocks that reach over its rows",
+                  mosa_model_source_path(d->source), name);
+        return MOSA_NO_VALUE;
+    }
+    mosa_tensor_view part = *view;
+    shape.dim[0] = rows;
+    part.n_elements = rows * row_elements;
+    part.data = (const char *)view->data + before;
+    part.bytes = bytes;
+    snprintf(part_name, sizeof part_name, "%s, rows %lld to %lld", name, (long long)begin, (long long)(begin + rows));
+    return add_weight(d, &part, slot, part_name, shape);
+}
+
+static const float *plus_one(mosa_decoder *d, const mosa_tensor_view *view) {
+    float *values = MOSA_ARENA_ARRAY(d->arena, float, (size_t)view->n_elements);
+    if (!values) {
+        mosa_fail(&d->error, MOSA_ENOMEM, "out of memory while reading norms");
+        return NULL;
+    }
+    mosa_dtype_traits_of(view->dtype)->to_f32(view->data, values, view->n_elements);
+    for (int64_t i = 0; i < view->n_elements; i++) values[i] += 1;
+    return values;
+}
+
+mosa_value mosa_decoder_norm_weight(mosa_decoder *d, mosa_weight_slot slot, int layer, int64_t n) {
+    if (!d->config->norm_plus_one) return mosa_decoder_weight_of(d, slot, layer, MOSA_SHAPE1(n), true);
+    char name[MOSA_WEIGHT_NAME_MAX], sum_name[MOSA_WEIGHT_NAME_MAX + 8];
+    const mosa_tensor_view *view = find_view(d, slot, layer, MOSA_SHAPE1(n), true, name);
+    if (!view) return MOSA_NO_VALUE;
+    snprintf(sum_name, sizeof sum_name, "%s + 1", name);
+    int known = find_weight(d, sum_name);
+    const float *values = known >= 0 ? d->weights[known].view.data : plus_one(d, view);
+    return values ? mosa_decoder_constant(d, sum_name, values, n) : MOSA_NO_VALUE;
 }
 
 mosa_value mosa_decoder_constant(mosa_decoder *d, const char *name, const float *data, int64_t count) {
@@ -192,84 +254,4 @@ mosa_value mosa_decoder_linear(mosa_decoder *d, mosa_value x, mosa_weight_slot s
     mosa_value w = mosa_decoder_matrix(d, slot, layer, out, in);
     mosa_value bias = mosa_decoder_weight_of(d, bias_slot, layer, MOSA_SHAPE1(out), false);
     return d->error.status == MOSA_OK ? mosa_g_linear(d->graph, x, w, bias) : MOSA_NO_VALUE;
-}
-
-mosa_value mosa_decoder_norm(mosa_decoder *d, mosa_value x, mosa_weight_slot slot, int layer) {
-    mosa_value w = mosa_decoder_weight_of(d, slot, layer, MOSA_SHAPE1(d->config->width), true);
-    return mosa_g_rms_norm(d->graph, x, w, d->config->norm_eps);
-}
-
-static mosa_attrs attention_attrs(const mosa_model_config *c, int layer) {
-    mosa_attrs attrs = {0};
-    attrs.attention.heads = c->heads;
-    attrs.attention.kv_heads = c->kv_heads;
-    attrs.attention.head_width = c->head_width;
-    attrs.attention.layer = layer;
-    attrs.attention.window = layer >= c->window_from_layer ? c->window : 0;
-    attrs.attention.scale = 1.0f / sqrtf((float)c->head_width);
-    attrs.attention.causal = true;
-    return attrs;
-}
-
-mosa_value mosa_decoder_attention(mosa_decoder *d, mosa_value x, int layer) {
-    const mosa_model_config *c = d->config;
-    int64_t q_width = (int64_t)c->heads * c->head_width, kv_width = (int64_t)c->kv_heads * c->head_width;
-    mosa_value q = mosa_decoder_linear(d, x, MOSA_W_ATTN_Q, MOSA_W_ATTN_Q_BIAS, layer, q_width, c->width);
-    mosa_value k = mosa_decoder_linear(d, x, MOSA_W_ATTN_K, MOSA_W_ATTN_K_BIAS, layer, kv_width, c->width);
-    mosa_value v = mosa_decoder_linear(d, x, MOSA_W_ATTN_V, MOSA_W_ATTN_V_BIAS, layer, kv_width, c->width);
-    if (c->qk_norm) {
-        mosa_value q_norm = mosa_decoder_weight_of(d, MOSA_W_ATTN_Q_NORM, layer, MOSA_SHAPE1(c->head_width), true);
-        mosa_value k_norm = mosa_decoder_weight_of(d, MOSA_W_ATTN_K_NORM, layer, MOSA_SHAPE1(c->head_width), true);
-        q = mosa_g_head_rms_norm(d->graph, q, q_norm, c->norm_eps);
-        k = mosa_g_head_rms_norm(d->graph, k, k_norm, c->norm_eps);
-    }
-    q = mosa_g_rope(d->graph, q, d->rope_table, c->head_width, c->rope_style);
-    k = mosa_g_rope(d->graph, k, d->rope_table, c->head_width, c->rope_style);
-    mosa_attrs attrs = attention_attrs(c, layer);
-    d->kv = mosa_g_kv_write(d->graph, k, v, d->kv, &attrs);
-    mosa_value mixed = mosa_g_attention_kv(d->graph, q, d->kv, &attrs);
-    return mosa_decoder_linear(d, mixed, MOSA_W_ATTN_OUT, MOSA_W_ATTN_OUT_BIAS, layer, c->width, q_width);
-}
-
-mosa_value mosa_decoder_gated_ffn(mosa_decoder *d, mosa_value x, int layer) {
-    const mosa_model_config *c = d->config;
-    mosa_value gate = mosa_decoder_linear(d, x, MOSA_W_FFN_GATE, MOSA_W_FFN_GATE_BIAS, layer, c->ffn, c->width);
-    mosa_value up = mosa_decoder_linear(d, x, MOSA_W_FFN_UP, MOSA_W_FFN_UP_BIAS, layer, c->ffn, c->width);
-    mosa_value product = mosa_g_mul(d->graph, mosa_g_act(d->graph, gate, c->act), up);
-    return mosa_decoder_linear(d, product, MOSA_W_FFN_DOWN, MOSA_W_FFN_DOWN_BIAS, layer, c->width, c->ffn);
-}
-
-mosa_value mosa_decoder_prenorm_block(mosa_decoder *d, mosa_value x, int layer) {
-    mosa_value normed = mosa_decoder_norm(d, x, MOSA_W_ATTN_NORM, layer);
-    x = mosa_g_add(d->graph, x, mosa_decoder_attention(d, normed, layer));
-    normed = mosa_decoder_norm(d, x, MOSA_W_FFN_NORM, layer);
-    return mosa_g_add(d->graph, x, mosa_decoder_gated_ffn(d, normed, layer));
-}
-
-void mosa_decoder_build_body(mosa_decoder *d, mosa_decoder_block_fn block) {
-    const mosa_model_config *c = d->config;
-    mosa_value tokens = mosa_graph_input(d->graph, "tokens", MOSA_I32, MOSA_SHAPE1(MOSA_ROWS));
-    d->positions = mosa_graph_input(d->graph, "positions", MOSA_I32, MOSA_SHAPE1(MOSA_ROWS));
-    d->kv = mosa_graph_state(d->graph, "kv");
-    mosa_value inv_freq = mosa_decoder_constant(d, "rope.inv_freq", c->rope_inv_freq, c->rope_width / 2);
-    d->rope_table = mosa_g_rope_table(d->graph, d->positions, inv_freq, c->rope_mscale);
-    mosa_value table = mosa_decoder_weight_of(d, MOSA_W_TOKEN_EMBD, 0, MOSA_SHAPE2(c->vocab, c->width), true);
-    if (table != MOSA_NO_VALUE) d->weights[d->slot_weight[d->graph->values[table].slot]].uses |= MOSA_WEIGHT_TABLE;
-    mosa_value x = mosa_g_embed(d->graph, tokens, table);
-    for (int layer = 0; layer < c->layers; layer++) x = block(d, x, layer);
-    mosa_graph_output(d->graph, x);
-}
-
-void mosa_decoder_build_head(mosa_decoder *d) {
-    const mosa_model_config *c = d->config;
-    mosa_value hidden = mosa_graph_input(d->graph, "hidden", MOSA_F32, MOSA_SHAPE2(MOSA_ROWS, c->width));
-    mosa_value normed = mosa_decoder_norm(d, hidden, MOSA_W_OUTPUT_NORM, 0);
-    bool untied = mosa_model_source_weight(d->source, MOSA_W_OUTPUT, 0) != NULL;
-    mosa_value w = mosa_decoder_matrix(d, untied ? MOSA_W_OUTPUT : MOSA_W_TOKEN_EMBD, 0, c->vocab, c->width);
-    mosa_graph_output(d->graph, mosa_g_linear(d->graph, normed, w, MOSA_NO_VALUE));
-}
-
-void mosa_decoder_build_embed(mosa_decoder *d) {
-    mosa_value hidden = mosa_graph_input(d->graph, "hidden", MOSA_F32, MOSA_SHAPE2(MOSA_ROWS, d->config->width));
-    mosa_graph_output(d->graph, mosa_decoder_norm(d, hidden, MOSA_W_OUTPUT_NORM, 0));
 }

@@ -28,7 +28,7 @@ typedef struct mosa_decoder {
     mosa_graph *graph;
     int32_t *slot_weight; // (graph->n_weights) index into weights[] of each weight slot
     int cap_slots;
-    mosa_value positions, rope_table, kv;
+    mosa_value positions, rope_table, rope_local_table, kv;
     mosa_error error; // first fault
 } mosa_decoder;
 
@@ -44,7 +44,12 @@ mosa_status mosa_decoder_end(mosa_decoder *decoder, mosa_graph **graph, int32_t 
 // ones fail the decoder when absent; optional ones give MOSA_NO_VALUE.
 mosa_value mosa_decoder_weight_of(mosa_decoder *decoder, mosa_weight_slot slot, int layer, mosa_shape shape,
                                   bool required);
-// A vector computed at load, such as rotary frequencies.
+// Rows [begin, begin + rows) of such a weight, which is `shape` in the file: a part of a fused matrix, or of its bias.
+mosa_value mosa_decoder_weight_rows(mosa_decoder *decoder, mosa_weight_slot slot, int layer, mosa_shape shape,
+                                    int64_t begin, int64_t rows, bool required);
+// A norm's weight of n columns: 1 is added where the files leave it out (config.norm_plus_one).
+mosa_value mosa_decoder_norm_weight(mosa_decoder *decoder, mosa_weight_slot slot, int layer, int64_t n);
+// A vector computed at load, such as rotary frequencies. Data is borrowed, and found again by its name.
 mosa_value mosa_decoder_constant(mosa_decoder *decoder, const char *name, const float *data, int64_t count);
 
 // A matrix [out,in] of the file, and x times it (plus the bias where the file has one; MOSA_W_COUNT = never).
@@ -54,13 +59,23 @@ mosa_value mosa_decoder_linear(mosa_decoder *decoder, mosa_value x, mosa_weight_
 // A stack of matrices [E,out,in], required, however the file holds it (model/experts.h).
 mosa_value mosa_decoder_stack(mosa_decoder *decoder, mosa_weight_slot slot, int layer, mosa_shape shape);
 
+// Pieces of graphs (decoder_pieces.c).
+mosa_value mosa_decoder_embed_tokens(mosa_decoder *decoder, mosa_value tokens); // [T] ids -> [T, D], scaled
+// Rows of Q [T, H*C], K and V [T, G*C] of x, not yet normed or rotated. Q, K and V (below: gate and up) are three
+// matrices (two), or one of the file's cut into rows.
+void mosa_decoder_project_qkv(mosa_decoder *decoder, mosa_value x, int layer, mosa_value *q, mosa_value *k,
+                              mosa_value *v);
+
 // Pieces of a block. Each takes and returns rows [T, D].
 mosa_value mosa_decoder_attention(mosa_decoder *decoder, mosa_value x, int layer); // q,k,v, rope, pages, output matrix
 mosa_value mosa_decoder_gated_ffn(mosa_decoder *decoder, mosa_value x, int layer); // down(act(gate x) * up x)
-mosa_value mosa_decoder_norm(mosa_decoder *decoder, mosa_value x, mosa_weight_slot slot, int layer);
+mosa_value mosa_decoder_norm(mosa_decoder *decoder, mosa_value x, mosa_weight_slot slot, int layer); // RMS
+mosa_value mosa_decoder_add(mosa_decoder *decoder, mosa_value x, mosa_value y); // x + residual_scale * y
 
 // x + attention(norm(x)), then + ffn(norm(.)): the pre-norm block of the llama lineage.
 mosa_value mosa_decoder_prenorm_block(mosa_decoder *decoder, mosa_value x, int layer);
+// The same with a second norm on what is added, as in Gemma.
+mosa_value mosa_decoder_sandwich_block(mosa_decoder *decoder, mosa_value x, int layer);
 
 // Whole graphs. Inputs of the body: slot 0 tokens i32 [T], slot 1 positions i32 [T]; state 0: the KV pages; output:
 // hidden [T,D] before the last norm. Input of the others: slot 0 hidden f32 [R,D].

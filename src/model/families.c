@@ -10,11 +10,17 @@ extern const mosa_family mosa_family_qwen2;
 extern const mosa_family mosa_family_qwen2_moe;
 extern const mosa_family mosa_family_qwen3;
 extern const mosa_family mosa_family_qwen3_moe;
+extern const mosa_family mosa_family_gemma2;
+extern const mosa_family mosa_family_gemma3;
+extern const mosa_family mosa_family_phi3;
+extern const mosa_family mosa_family_granite;
 
+// clang-format off: one to a line
 static const mosa_family *const families[] = {
-    &mosa_family_llama,     &mosa_family_mixtral, &mosa_family_qwen2,
-    &mosa_family_qwen2_moe, &mosa_family_qwen3,   &mosa_family_qwen3_moe,
+    &mosa_family_llama,     &mosa_family_mixtral, &mosa_family_qwen2,  &mosa_family_qwen2_moe, &mosa_family_qwen3,
+    &mosa_family_qwen3_moe, &mosa_family_gemma2,  &mosa_family_gemma3, &mosa_family_phi3,      &mosa_family_granite,
 };
+// clang-format on
 
 static bool listed(const char *const *names, size_t count, const char *name) {
     for (size_t i = 0; i < count && names[i]; i++)

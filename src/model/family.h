@@ -10,7 +10,8 @@ typedef struct mosa_family {
     const char *name;          // "llama"
     const char *gguf_archs[4]; // general.architecture values, NULL-terminated
     const char *hf_types[6];   // config.json model_type values, NULL-terminated
-    // Adds to what mosa_model_config_read found: rope style, norms, windows. Refuses what the family cannot do.
+    // Adds to what mosa_model_config_read found: rope style, norms, windows, multipliers. Refuses what the family
+    // cannot do.
     mosa_status (*configure)(const mosa_model_source *source, mosa_model_config *config, mosa_error *err);
     // One transformer block: x [T,D] -> [T,D].
     mosa_value (*block)(mosa_decoder *decoder, mosa_value x, int layer);

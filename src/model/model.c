@@ -142,8 +142,9 @@ static mosa_status open_into(mosa_model *model, const mosa_model_options *option
     const mosa_family *family;
     MOSA_TRY(mosa_model_source_open(options->path, &model->source, err));
     MOSA_TRY(mosa_family_find(model->source, &family, err));
-    MOSA_TRY(mosa_model_config_read(model->source, &model->arena, &model->config, err));
+    MOSA_TRY(mosa_model_config_read(model->source, &model->config, err));
     MOSA_TRY(family->configure(model->source, &model->config, err));
+    MOSA_TRY(mosa_model_rope_read(model->source, options->context, &model->arena, &model->config, err));
     mosa_decoder decoder;
     mosa_decoder_init(&decoder, &model->config, model->source, &model->arena);
     decoder.quantize = options->quantize;

@@ -17,6 +17,8 @@ typedef struct mosa_model_options {
     const char *path;
     mosa_dtype quantize; // matrices of an unquantised model become this at load; MOSA_F32 = keep
     int threads;         // that quantise; 0 = every CPU of this process
+    int64_t context;     // longest sequence that will be served, where the files leave a choice (config.h); 0 = the
+                         // model's own
     int64_t max_rows;    // T of one body run
     int64_t max_outputs; // R of one head run
 } mosa_model_options;

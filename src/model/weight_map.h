@@ -18,6 +18,8 @@ typedef enum mosa_weight_slot {
     MOSA_W_OUTPUT_NORM, // (D)
     MOSA_W_OUTPUT,      // (V, D); absent when tied to MOSA_W_TOKEN_EMBD
     MOSA_W_ROPE_FREQS, // (d/2) f32 divisors of the rotary frequencies; GGUF only, Hugging Face has rope_scaling instead
+    MOSA_W_ROPE_SHORT, // (rot/2) likewise: longrope within the original context
+    MOSA_W_ROPE_LONG,  // (rot/2) likewise: longrope beyond it
     // Once per layer.
     MOSA_W_ATTN_NORM,     // (D)
     MOSA_W_ATTN_Q,        // (H*d, D)
@@ -37,6 +39,12 @@ typedef enum mosa_weight_slot {
     MOSA_W_FFN_GATE_BIAS, // (F)
     MOSA_W_FFN_UP_BIAS,   // (F)
     MOSA_W_FFN_DOWN_BIAS, // (D)
+    // Matrices below each other, and norms of what is added to a row.
+    MOSA_W_ATTN_QKV,       // ((H + 2K)*d, D): Q, K, V
+    MOSA_W_ATTN_QKV_BIAS,  // ((H + 2K)*d)
+    MOSA_W_FFN_GATE_UP,    // (2F, D): gate, then up
+    MOSA_W_ATTN_POST_NORM, // (D)
+    MOSA_W_FFN_POST_NORM,  // (D)
     // Mixture of experts: E experts, F their width.
     MOSA_W_ROUTER,           // (E, D)
     MOSA_W_ROUTER_BIAS,      // (E)

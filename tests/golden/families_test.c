@@ -21,6 +21,7 @@ typedef struct golden_case {
     json_t *expected;
     int32_t prompt[TOKENS_MAX];
     int n_prompt, vocab;
+    int64_t served; // longest sequence, 0 = the model's own
 } golden_case;
 
 static const char *device = "cpu";
@@ -54,7 +55,8 @@ static float *read_floats(const char *path, size_t count) {
 static mosa_status compare_logits(mosa_backend *backend, const golden_case *c, const char *model_path,
                                   const float *expected, double *worst, double *noise, mosa_error *err) {
     mosa_model *model;
-    mosa_model_options options = {.path = model_path, .max_rows = c->n_prompt, .max_outputs = c->n_prompt};
+    mosa_model_options options = {
+        .path = model_path, .context = c->served, .max_rows = c->n_prompt, .max_outputs = c->n_prompt};
     MOSA_TRY(mosa_model_open(backend, &options, &model, err));
     const mosa_model_config *config = mosa_model_get_config(model);
     int32_t pages[TOKENS_MAX / 32 + 1], positions[TOKENS_MAX];
@@ -102,7 +104,8 @@ static bool collect(void *user, const mosa_event *event) {
 static mosa_status compare_greedy(const golden_case *c, const char *model_path, const int32_t *expected, int n,
                                   int *agreed, mosa_error *err) {
     mosa_engine *engine;
-    mosa_engine_options options = {.model = model_path, .device = device, .kv_type = "f32", .max_sequences = 2};
+    mosa_engine_options options = {
+        .model = model_path, .device = device, .kv_type = "f32", .max_sequences = 2, .context_tokens = c->served};
     MOSA_TRY(mosa_engine_open(&options, &engine, err));
     mosa_request request = mosa_request_default();
     request.tokens = c->prompt;
@@ -155,6 +158,7 @@ static void check_case(mosa_backend *backend, const char *root, const char *name
     if (mosa_json_load(path, NULL, &c->expected, &err) == MOSA_OK) {
         c->n_prompt = read_ids(json_object_get(c->expected, "prompt_ids"), c->prompt);
         c->vocab = (int)json_integer_value(json_object_get(c->expected, "vocab"));
+        c->served = json_integer_value(json_object_get(c->expected, "served"));
         size_t i;
         json_t *variant;
         json_array_foreach(json_object_get(c->expected, "variants"), i, variant) check_variant(backend, c, variant);

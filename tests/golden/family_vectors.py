@@ -60,6 +60,7 @@ class Case:
     config_version: int = 5     # 4: rope_theta and rope_scaling, as transformers wrote them before rope_parameters
     shard: str | None = None    # largest safetensors file
     gguf: tuple = ("f32", "f16", "q8_0")  # types of its GGUF files
+    served: int = 0             # the longest sequence that the test serves, where that matters (longrope); 0 = context
 
 
 def rope(kind, theta=10000.0, **values):
@@ -78,6 +79,35 @@ DEEPSEEK_YARN = rope("yarn", factor=4.0, original_max_position_embeddings=64, be
 GPT_OSS_YARN = rope("yarn", 150000.0, factor=8.0, original_max_position_embeddings=64, beta_fast=32.0, beta_slow=1.0,
                     truncate=False)
 LATENT = {"kv_lora_rank": 32, "qk_nope_head_dim": 32, "qk_rope_head_dim": 16, "v_head_dim": 24}
+
+
+def gemma(family, **values):
+    """Tied, normed with 1 + w, scores scaled by another number than the head width."""
+    extra = {"sliding_window": 16, "query_pre_attn_scalar": 24, **values.pop("extra", {})}
+    return Case(family, "qwen2", bos=True, tied=True, extra=extra, **values)
+
+
+def gemma3(full, **values):
+    """Rotation differs by kind of layer: `full` where everything is seen, a base of 10000 where a window is."""
+    return gemma("gemma3_text", layers=6, rope={"full_attention": full, "sliding_attention": rope("default", 1e4)},
+                 **values)
+
+
+def phi3(original, **values):
+    """longrope over all of a head, or with partial_rotary_factor over a part of it."""
+    part = values.pop("part", 1.0)
+    pairs = int(values.get("head_dim", 32) * part) // 2
+    steps = np.linspace(0, 1, pairs)
+    parameters = rope("longrope", short_factor=[round(1 + 0.25 * s, 4) for s in steps],
+                      long_factor=[round(1 + 7 * s, 4) for s in steps], original_max_position_embeddings=original)
+    if part != 1:
+        parameters["partial_rotary_factor"] = part
+    return Case("phi3", "llama-bpe", bos=True, rope=parameters,
+                **{"hidden": 128, "extra": {"original_max_position_embeddings": original}, **values})
+
+
+SOFTCAPS = {"attn_logit_softcapping": 5.0, "final_logit_softcapping": 8.0}
+GRANITE = {"embedding_multiplier": 3.0, "attention_multiplier": 0.25, "residual_multiplier": 0.6, "logits_scaling": 2.0}
 CASES = {
     "llama-gqa": llama(hidden=128, ffn=192, layers=3, config_version=4),
     "llama-mha": llama(kv_heads=4, head_dim=16, tied=True, dtype="float16"),
@@ -129,6 +159,20 @@ CASES = {
         "n_shared_experts": 1, "first_k_dense_replace": 1, "n_group": 4, "topk_group": 2}),
     "gpt-oss": Case("gpt_oss", "gpt-2", hidden=64, ffn=64, layers=4, rope=GPT_OSS_YARN, extra={
         "num_local_experts": 8, "num_experts_per_tok": 3, "sliding_window": 8}),
+    "gemma2": gemma("gemma2", extra=SOFTCAPS, layers=4),
+    "gemma2-no-caps": gemma("gemma2", extra=dict.fromkeys(SOFTCAPS), gguf=(), dtype="bfloat16", head_dim=16),
+    "gemma3": gemma3(rope("linear", 1e6, factor=8.0), dtype="bfloat16"),
+    "gemma3-plain": gemma3(rope("default", 1e6), config_version=4),
+    "phi3": Case("phi3", "llama-bpe", bos=True, hidden=128, extra={"sliding_window": 16}),
+    "phi3-long": phi3(16, dtype="bfloat16"),
+    "phi3-short": phi3(256, served=256),
+    "phi4-mini": phi3(16, part=0.75, tied=True, kv_heads=1, dtype="float16", config_version=4),
+    "granite": Case("granite", "gpt-2", hidden=128, tied=True, extra=GRANITE),
+    "small-gemma2": gemma("gemma2", hidden=32, ffn=32, heads=2, kv_heads=1, dtype="bfloat16", extra=SOFTCAPS),
+    "small-gemma3": gemma3(rope("linear", 1e6, factor=8.0), hidden=32, ffn=32, heads=2, kv_heads=1, dtype="bfloat16"),
+    "small-phi3": phi3(16, part=0.75, hidden=64, ffn=64, heads=2, kv_heads=1, tied=True, dtype="bfloat16"),
+    "small-granite": Case("granite", "gpt-2", hidden=32, ffn=32, heads=2, kv_heads=1, head_dim=16, tied=True,
+                          dtype="bfloat16", extra=GRANITE),
     "small-llama": llama(ffn=64, heads=2, kv_heads=1, dtype="float16", tied=True, rope=LLAMA3_ROPE, config_version=4),
     "small-mistral": Case("mistral", "gpt-2", bos=True, ffn=64, heads=2, kv_heads=1, dtype="bfloat16", tied=True,
                           extra={"sliding_window": 16}),
@@ -141,7 +185,8 @@ CASES = {
 }
 # The cases small enough to be committed, each with the GGUF types it is committed in.
 COMMITTED = {"small-llama": ["q8_0"], "small-mistral": [], "small-qwen2": ["f16"], "small-qwen3": ["q8_0"],
-             "small-qwen2-moe": ["q8_0"]}
+             "small-qwen2-moe": ["q8_0"],
+             "small-gemma2": ["q8_0"], "small-gemma3": ["q8_0"], "small-phi3": ["q8_0"], "small-granite": ["q8_0"]}
 
 
 # ---- tokenizer -----------------------------------------------------------------------------------
@@ -176,6 +221,7 @@ def make_tokenizer(case):
 # ---- model ---------------------------------------------------------------------------------------
 
 def make_config(case, tok):
+    """Fields that a family's configuration class lacks are dropped by it."""
     return AutoConfig.for_model(
         case.family, vocab_size=case.vocab, hidden_size=case.hidden, intermediate_size=case.ffn,
         num_hidden_layers=case.layers, num_attention_heads=case.heads, num_key_value_heads=case.kv_heads,
@@ -183,6 +229,13 @@ def make_config(case, tok):
         tie_word_embeddings=case.tied, rms_norm_eps=1e-5, bos_token_id=tok.token_to_id(BOS),
         eos_token_id=tok.token_to_id(EOS), pad_token_id=tok.token_to_id(PAD),
         **{k: v for k, v in case.extra.items() if not k.startswith("gguf_")})
+
+
+def norm_mean(family, name):
+    """Gemma's norms are stored less 1; what a tied model's sublayers add must outweigh the token itself."""
+    if not family.startswith("gemma"):
+        return 1
+    return 4 if ".post_" in name else 0
 
 
 def fill(case, model, generator, dtype):
@@ -193,7 +246,7 @@ def fill(case, model, generator, dtype):
     for name, p in [*model.named_parameters(), *biases]:
         noise = torch.randn(p.shape, generator=generator)
         if name.endswith("norm.weight"):
-            value = 1 + 0.2 * noise
+            value = 0.2 * noise + norm_mean(case.family, name)
         elif name.endswith("bias") or name.endswith("sinks"):
             value = 0.3 * noise
         elif "embed" in name or "lm_head" in name:
@@ -237,6 +290,13 @@ def make_model(name, case, tok, prompt_ids):
 
 def as_version_4(config):
     parameters = config.pop("rope_parameters")
+    if "full_attention" in parameters:
+        config["rope_local_base_freq"] = parameters["sliding_attention"]["rope_theta"]
+        config.pop("layer_types")
+        parameters = parameters["full_attention"]
+    for moved in ("partial_rotary_factor", "original_max_position_embeddings"):
+        if parameters["rope_type"] == "longrope" and moved in parameters:
+            config[moved] = parameters.pop(moved)
     config["rope_theta"] = parameters.pop("rope_theta")
     config["rope_scaling"] = parameters if parameters["rope_type"] != "default" else None
     config["torch_dtype"] = config.pop("dtype")
@@ -275,15 +335,26 @@ def llama3_divisors(case):
     return np.where(wave < high, 1.0, np.where(wave > low, r["factor"], blended)).astype(np.float32)
 
 
+def add_longrope(writer, case, rope):
+    original = rope["original_max_position_embeddings"]
+    writer.add_rope_scaling_orig_ctx_len(original)
+    writer.add_rope_scaling_attn_factors(math.sqrt(1 + math.log(case.context / original) / math.log(original)))
+    for which in ("short", "long"):
+        writer.add_tensor(f"rope_factors_{which}.weight", np.array(rope[f"{which}_factor"], np.float32))
+
+
 def add_rope(writer, case):
-    writer.add_rope_freq_base(case.rope["rope_theta"])
-    writer.add_rope_dimension_count(case.head_dim)
-    kind = case.rope["rope_type"]
+    rope = case.rope.get("full_attention", case.rope)
+    writer.add_rope_freq_base(rope["rope_theta"])
+    writer.add_rope_dimension_count(int(case.head_dim * rope.get("partial_rotary_factor", 1)))
+    kind = rope["rope_type"]
     if kind in ("linear", "yarn"):
         writer.add_rope_scaling_type(gguf.RopeScalingType(kind))
-        writer.add_rope_scaling_factor(case.rope["factor"])
+        writer.add_rope_scaling_factor(rope["factor"])
     if kind == "yarn":
-        writer.add_rope_scaling_orig_ctx_len(case.rope["original_max_position_embeddings"])
+        writer.add_rope_scaling_orig_ctx_len(rope["original_max_position_embeddings"])
+    if kind == "longrope":
+        add_longrope(writer, case, rope)
     if kind == "llama3":
         writer.add_tensor("rope_freqs.weight", llama3_divisors(case))
 
@@ -303,8 +374,22 @@ def add_metadata(writer, case, kind):
     writer.add_value_length(case.head_dim)
     writer.add_layer_norm_rms_eps(1e-5)
     add_rope(writer, case)
-    if case.family == "mistral" and case.extra["sliding_window"]:
+    if case.family != "qwen2" and case.extra.get("sliding_window"):
         writer.add_sliding_window(case.extra["sliding_window"])
+    add_multipliers(writer, case)
+
+
+def add_multipliers(writer, case):
+    if case.family == "gemma2":
+        writer.add_attn_logit_softcapping(case.extra["attn_logit_softcapping"])
+        writer.add_final_logit_softcapping(case.extra["final_logit_softcapping"])
+    if case.family.startswith("gemma"):  # a number that the files of the released models need not hold
+        writer.add_attention_scale(case.extra["query_pre_attn_scalar"] ** -0.5)
+    if case.family == "granite":
+        writer.add_embedding_scale(case.extra["embedding_multiplier"])
+        writer.add_attention_scale(case.extra["attention_multiplier"])
+        writer.add_residual_scale(case.extra["residual_multiplier"])
+        writer.add_logit_scale(case.extra["logits_scaling"])
 
 
 def add_vocabulary(writer, case, tok):
@@ -337,7 +422,8 @@ def write_special(writer, p, parts, join, kind):
 
 def write_gguf(path, case, tok, model, kind):
     """Writes the model and puts into it the values that a reader of the file will see."""
-    arch = experts.ARCHS.get(case.family, "llama" if case.family == "mistral" else case.family)
+    other = {"mistral": "llama", "gemma3_text": "gemma3"}
+    arch = experts.ARCHS.get(case.family, other.get(case.family, case.family))
     names = gguf.get_tensor_name_map(getattr(gguf.MODEL_ARCH, arch.upper().replace("-", "_")), case.layers)
     writer = gguf.GGUFWriter(path, arch)
     writer.add_name(path.parent.name)
@@ -352,10 +438,12 @@ def write_gguf(path, case, tok, model, kind):
             write_special(writer, p, *special, kind)
             continue
         p.data.copy_(torch.from_numpy(gguf.quants.dequantize(gguf.quants.quantize(array, stored), stored)))
-        if arch == "llama" and ".q_proj." in name:
+        if arch in ("llama", "granite") and ".q_proj." in name:
             array = pairwise(array, case.heads)
-        if arch == "llama" and ".k_proj." in name:
+        if arch in ("llama", "granite") and ".k_proj." in name:
             array = pairwise(array, case.kv_heads)
+        if arch.startswith("gemma") and name.endswith("norm.weight"):
+            array = array + 1
         data = gguf.quants.quantize(np.ascontiguousarray(array), stored)
         writer.add_tensor(names.get_name(name, try_suffixes=(".weight", ".bias")), data, raw_dtype=stored)
     writer.write_header_to_file()
@@ -388,8 +476,9 @@ def make_case(folder, name, case, kinds):
         file = f"model-{kind}.gguf"
         write_gguf(folder / file, case, tok, model, Kind[kind.upper()])
         variants.append(record(folder, kind, file, model, prompt_ids))
+    kind = case.rope.get("full_attention", case.rope)["rope_type"]
     expected = {"case": name, "family": case.family, "prompt": PROMPT, "prompt_ids": prompt_ids, "vocab": case.vocab,
-                "rope": case.rope["rope_type"], "variants": variants}
+                "rope": kind, "served": case.served, "variants": variants}
     (folder / "expected.json").write_text(json.dumps(expected) + "\n")
     size = sum(f.stat().st_size for f in folder.iterdir())
     print(f"{name}: {len(prompt_ids)} prompt tokens, {size // 1024} KiB, margins",

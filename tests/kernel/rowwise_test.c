@@ -72,16 +72,16 @@ static void elementwise_ops_match_the_reference(void **state) {
 
 static void activations_match_the_reference_also_at_extremes(void **state) {
     (void)state;
-    for (size_t i = 0; i < 11 * MOSA_COUNT(odd_columns); i++) {
+    for (size_t i = 0; i < 13 * MOSA_COUNT(odd_columns); i++) {
         op_problem p;
         op_begin(&p, 1 + (int32_t)(i * 11 % 40), 300 + i);
-        int64_t columns = odd_columns[i / 11];
+        int64_t columns = odd_columns[i / 13];
         mosa_value gate = op_rows(&p, columns, i % 3 ? 6 : 100), up = op_rows(&p, columns, 2);
         add_specials(&p, gate);
         add_specials(&p, up);
-        // Five kinds alone, six as gates.
-        mosa_attrs attrs = {.act = {(mosa_act)(i % 11 % 6), 7}};
-        if (i % 11 >= 6)
+        // Six kinds alone, seven as gates.
+        mosa_attrs attrs = {.act = {(mosa_act)(i % 13 % 7), 7}};
+        if (i % 13 >= 7)
             op_apply(&p, MOSA_OP_ACT, &gate, 1, &attrs, NULL);
         else
             op_apply(&p, MOSA_OP_GATED_ACT, (mosa_value[]){gate, up}, 2, &attrs, NULL);

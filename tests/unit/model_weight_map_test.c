@@ -59,6 +59,10 @@ static void names_are_spelled_as_the_formats_do(void **state) {
     assert_string_equal(name, "model.layers.3.mlp.experts.17.up_proj.weight");
     assert_true(mosa_weight_expert_name(MOSA_NAMING_HF, "mixtral", MOSA_W_EXPERT_UP, 3, 0, name));
     assert_string_equal(name, "model.layers.3.block_sparse_moe.experts.0.w3.weight");
+    assert_true(mosa_weight_name(MOSA_NAMING_HF_BASE, "gemma2", MOSA_W_FFN_NORM, 3, name));
+    assert_string_equal(name, "layers.3.pre_feedforward_layernorm.weight");
+    assert_true(mosa_weight_name(MOSA_NAMING_GGUF, "phi3", MOSA_W_FFN_GATE_UP, 3, name));
+    assert_string_equal(name, "blk.3.ffn_up.weight");
     assert_false(mosa_weight_expert_name(MOSA_NAMING_HF, NULL, MOSA_W_EXPERT_UP, 3, -1, name));
     assert_false(mosa_weight_expert_name(MOSA_NAMING_GGUF, NULL, MOSA_W_EXPERT_UP, 3, 0, name));
 }

@@ -114,6 +114,8 @@ static inline float mosa_actf(mosa_act kind, float x) {
         return x > 0 ? x : 0;
     case MOSA_ACT_SIGMOID:
         return 1.0f / (1.0f + mosa_expf(-x));
+    case MOSA_ACT_TANH:
+        return mosa_tanhf(x);
     case MOSA_ACT_CLAMPED_SWIGLU: // takes two numbers: below
         break;
     }

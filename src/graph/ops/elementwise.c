@@ -22,7 +22,7 @@ static mosa_status check_act(const mosa_graph *graph, const mosa_node *node, mos
 
 static mosa_status act_infer(const mosa_graph *graph, const mosa_node *node, mosa_value_info *outs, mosa_error *err) {
     MOSA_TRY(unary_infer(graph, node, outs, err));
-    return check_act(graph, node, MOSA_ACT_SIGMOID, err);
+    return check_act(graph, node, MOSA_ACT_TANH, err);
 }
 
 static mosa_status gated_infer(const mosa_graph *graph, const mosa_node *node, mosa_value_info *outs, mosa_error *err) {

@@ -74,6 +74,9 @@ static void act_row(const mosa_node *node, const float *a, const float *b, float
     case MOSA_ACT_SIGMOID:
         act_loop(MOSA_ACT_SIGMOID, a, b, y, n);
         break;
+    case MOSA_ACT_TANH:
+        act_loop(MOSA_ACT_TANH, a, b, y, n);
+        break;
     case MOSA_ACT_CLAMPED_SWIGLU:
         clamped_swiglu_loop(a, b, node->attrs.act.limit, y, n);
         break;

@@ -87,6 +87,8 @@ static inline __m256 act8(mosa_act kind, __m256 x) {
         return _mm256_max_ps(x, _mm256_setzero_ps());
     case MOSA_ACT_SIGMOID:
         return _mm256_div_ps(one, _mm256_add_ps(one, exp8(_mm256_xor_ps(x, splat(-0.0f)))));
+    case MOSA_ACT_TANH:
+        return tanh8(x);
     case MOSA_ACT_CLAMPED_SWIGLU:
         break;
     }
