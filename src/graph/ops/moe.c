@@ -73,6 +73,8 @@ static mosa_status expert_infer(const mosa_graph *graph, const mosa_node *node, 
         return mosa_op_fail(graph, node, 0, err, "must be f32 rows [T,K] or the result of quantize_rows");
     if (w->kind != MOSA_VALUE_WEIGHT || w->shape.ndim != 3)
         return mosa_op_fail(graph, node, 1, err, "must be a weight [E,N,K]");
+    if (w->shape.dim[0] > MOSA_EXPERTS_MAX)
+        return mosa_op_fail(graph, node, 1, err, "has more than %d matrices", MOSA_EXPERTS_MAX);
     if (node->n_in > 2) MOSA_TRY(check_index(graph, node, w->shape.dim[0], err));
     if (node->n_in > 3) MOSA_TRY(check_bias(graph, node, &w->shape, err));
     int64_t slots = node->n_in > 2 ? mosa_op_columns(graph, node, 2) : w->shape.dim[0];
