@@ -17,9 +17,10 @@
 #include <stdint.h>
 
 typedef struct mosa_backend mosa_backend;
-typedef struct mosa_weight mosa_weight; // resident, possibly repacked weight
-typedef struct mosa_kv mosa_kv;         // KV pages of all layers
-typedef struct mosa_exec mosa_exec;     // a plan bound to weights and memory
+typedef struct mosa_weight mosa_weight;   // resident, possibly repacked weight
+typedef struct mosa_kv mosa_kv;           // KV pages of all layers
+typedef struct mosa_exec mosa_exec;       // a plan bound to weights and memory
+typedef struct mosa_adapter mosa_adapter; // resident low-rank matrices of one LoRA adapter
 
 typedef struct mosa_kv_spec {
     int layers, kv_heads, head_width;
@@ -38,17 +39,27 @@ typedef struct mosa_segment {
     int32_t pos_begin;
     int32_t n_pages;
     const int32_t *pages; // (n_pages) page of positions [i*page_tokens, (i+1)*page_tokens); NULL without KV state
+    int32_t adapter;      // 1-based number in mosa_batch.adapters, 0 = none; only LORA nodes look at it
 } mosa_segment;
 
 typedef struct mosa_batch {
     int32_t rows;
     int32_t n_segments;
     const mosa_segment *segments; // (n_segments), row_begin ascending, covering all rows; NULL for row-wise plans
+    int32_t n_adapters;
+    const mosa_adapter *const *adapters; // (n_adapters) those that segments of this batch name
 } mosa_batch;
+
+// The two matrices that an adapter adds to one LINEAR, and how much of their product: y += scale * (x A^T) B^T.
+typedef struct mosa_lora_pair {
+    int32_t target;                // attrs.lora.target of its LORA node, below the n_targets of adapter_create
+    float scale;                   // finite
+    const mosa_tensor_view *a, *b; // A [rank, K], B [N, rank], of any dtype that has to_f32
+} mosa_lora_pair;
 
 typedef struct mosa_bindings {
     const void *const *inputs; // (graph->n_inputs) host pointers, by slot
-    mosa_kv *const *states;    // (graph->n_states) by slot
+    mosa_kv *const *states;    // (graph->n_states) by slot; not read for the state of LORA nodes: see mosa_batch
     const void **outputs;      // (graph->n_outputs) set by exec_run: host-readable f32 rows, valid until the next run
 } mosa_bindings;
 
@@ -77,6 +88,12 @@ typedef struct mosa_backend_ops {
     void (*kv_destroy)(mosa_backend *backend, mosa_kv *kv);
     size_t (*kv_page_bytes)(const mosa_kv_spec *spec);
     double (*kv_element_bytes)(const mosa_kv *kv); // of one cached column, scales included
+    // Copies an adapter's matrices into the layout that LORA wants; the views may go afterwards. At most one pair per
+    // target. May run in any thread, beside an exec that runs. MOSA_ENOMEM.
+    mosa_status (*adapter_create)(mosa_backend *backend, const mosa_lora_pair *pairs, int n_pairs, int n_targets,
+                                  mosa_adapter **out, mosa_error *err);
+    void (*adapter_destroy)(mosa_backend *backend, mosa_adapter *adapter); // NULL-safe; no batch may name it
+    size_t (*adapter_bytes)(const mosa_adapter *adapter);
     // weights[slot] for every weight slot of plan->graph. The exec borrows plan and weights.
     mosa_status (*exec_create)(mosa_backend *backend, const mosa_plan *plan, mosa_weight *const *weights,
                                mosa_exec **out, mosa_error *err);

@@ -57,6 +57,8 @@ typedef enum mosa_op {
     MOSA_OP_GATHER_ROWS, // y[R,D] = x[index[R]]                               in: x [N,D], index i32 [R]
     // dense
     MOSA_OP_LINEAR, // y[T,N] f32 = x[T,K] * w[N,K]^T (+ b[N])            in: x (f32 or QUANTIZE_ROWS result), w, (b)
+    MOSA_OP_LORA,   // y'[T,N] = y + s * (x A^T) B^T by the adapter of the row's segment, y where it has none
+                    // in: y [T,N], x [T,K] f32, state of adapters; out: y', u [T,rank] = s * x A^T
     // norms, over the last dimension or over heads of width attrs.norm.group
     MOSA_OP_RMS_NORM,   // y = x / sqrt(mean(x^2) + eps) * w                  in: x [T,D], w [group]
     MOSA_OP_LAYER_NORM, // y = (x - mean) / sqrt(var + eps) * w (+ b)         in: x, w, (b)
@@ -159,6 +161,10 @@ typedef union mosa_attrs {
         int groups, top_groups; // only experts of the best top_groups groups may be chosen; groups 0 = no groups
         int group_best;         // a group is as good as the sum of its best 1 or 2 experts
     } moe_route;
+    struct {
+        int32_t target; // weight slot of the LINEAR whose output y is: how an adapter names its matrices
+        int32_t rank;   // columns of u: no adapter has more
+    } lora;
     struct {
         int64_t row_bytes;
         int layout;

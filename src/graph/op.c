@@ -11,6 +11,7 @@ static const mosa_op_info *const op_table[MOSA_OP_COUNT] = {
     [MOSA_OP_EMBED] = &mosa_op_embed,
     [MOSA_OP_GATHER_ROWS] = &mosa_op_gather_rows,
     [MOSA_OP_LINEAR] = &mosa_op_linear,
+    [MOSA_OP_LORA] = &mosa_op_lora,
     [MOSA_OP_RMS_NORM] = &mosa_op_rms_norm,
     [MOSA_OP_LAYER_NORM] = &mosa_op_layer_norm,
     [MOSA_OP_L2_NORM] = &mosa_op_l2_norm,

@@ -19,6 +19,11 @@ mosa_status mosa_pass_fuse(const mosa_graph *graph, mosa_pass_supports_fn suppor
 // Expands every fused op by its decomposition: the reference form.
 mosa_status mosa_pass_decompose(const mosa_graph *graph, mosa_graph **out, mosa_error *err);
 
+// Puts a LORA node behind every LINEAR over the batch's rows, for adapters of up to `rank`; its target is the slot of
+// the linear's weight. The new state "adapters" comes behind the states of the graph. For the graph as its family built
+// it.
+mosa_status mosa_pass_adapters(const mosa_graph *graph, int rank, mosa_graph **out, mosa_error *err);
+
 // Puts QUANTIZE_ROWS before every LINEAR and EXPERT_LINEAR whose weight dtype wants quantised activations; rows that
 // hold one input per slot are packed slot after slot. `layout_of` returns the
 // backend's layout number for (weight dtype, K) or -1 for "takes f32 rows", and `row_bytes` the bytes of one packed

@@ -10,6 +10,7 @@ typedef struct mosa_family {
     const char *name;          // "llama"
     const char *gguf_archs[4]; // general.architecture values, NULL-terminated
     const char *hf_types[6];   // config.json model_type values, NULL-terminated
+    bool gguf_rotary_pairs;    // its GGUF files keep rotary pairs of Q and K as neighbours, unlike Hugging Face's
     // Adds to what mosa_model_config_read found: rope style, norms, windows, multipliers. Refuses what the family
     // cannot do.
     mosa_status (*configure)(const mosa_model_source *source, mosa_model_config *config, mosa_error *err);

@@ -2,41 +2,17 @@
 #include "model/model.h"
 
 #include "base/pool.h"
-#include "model/family.h"
+#include "graph/pass.h"
+#include "model/model_internal.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-// One of the three graphs with everything that runs it.
-typedef struct part {
-    const char *name;
-    mosa_graph *graph;   // as built
-    mosa_graph *lowered; // as the backend runs it; weight slots are those of `graph`
-    mosa_plan *plan;
-    mosa_exec *exec;
-    int32_t *slot_weight; // (graph->n_weights) index into model->weights; in the model's arena
-} part;
-
-enum { PART_BODY, PART_HEAD, PART_EMBED, PART_COUNT };
-
-struct mosa_model {
-    mosa_backend *backend;
-    mosa_arena arena;
-    mosa_model_source *source;
-    mosa_model_config config;
-    part parts[PART_COUNT];
-    mosa_weight **weights; // (n_weights), in the arena
-    void **quantized;      // (n_weights) bytes quantised at load, or NULL; owned
-    int n_weights;
-    size_t weight_bytes;
-    mosa_profile profile;
-};
-
 void mosa_model_close(mosa_model *model) {
     if (!model) return;
     const mosa_backend_ops *ops = model->backend->ops;
-    for (int i = 0; i < PART_COUNT; i++) {
-        part *p = &model->parts[i];
+    for (int i = 0; i < MOSA_PART_COUNT; i++) {
+        mosa_model_part *p = &model->parts[i];
         if (p->exec) ops->exec_destroy(model->backend, p->exec);
         mosa_plan_destroy(p->plan);
         mosa_graph_destroy(p->lowered);
@@ -51,14 +27,24 @@ void mosa_model_close(mosa_model *model) {
     free(model);
 }
 
-static mosa_status build_part(mosa_model *model, mosa_decoder *decoder, const mosa_family *family, int which,
-                              int64_t max_rows, mosa_error *err) {
-    part *p = &model->parts[which];
+static mosa_status build_part(mosa_model *model, mosa_decoder *decoder, int which, int64_t max_rows, mosa_error *err) {
+    mosa_model_part *p = &model->parts[which];
     MOSA_TRY(mosa_decoder_begin(decoder, err));
-    if (which == PART_BODY) mosa_decoder_build_body(decoder, family->block);
-    if (which == PART_HEAD) mosa_decoder_build_head(decoder);
-    if (which == PART_EMBED) mosa_decoder_build_embed(decoder);
+    if (which == MOSA_PART_BODY) mosa_decoder_build_body(decoder, model->family->block);
+    if (which == MOSA_PART_HEAD) mosa_decoder_build_head(decoder);
+    if (which == MOSA_PART_EMBED) mosa_decoder_build_embed(decoder);
     MOSA_TRY(mosa_decoder_end(decoder, &p->graph, &p->slot_weight, err));
+    MOSA_TRY(model->backend->ops->lower(model->backend, p->graph, &p->lowered, err));
+    return mosa_plan_create(p->lowered, max_rows, &p->plan, err);
+}
+
+// The body once more, with LORA nodes. It names the weights of the body, so a model without adapter rows runs as
+// before.
+static mosa_status build_adapted(mosa_model *model, int64_t max_rows, mosa_error *err) {
+    mosa_model_part *p = &model->parts[MOSA_PART_ADAPTED];
+    const mosa_model_part *body = &model->parts[MOSA_PART_BODY];
+    MOSA_TRY(mosa_pass_adapters(body->graph, model->max_adapter_rank, &p->graph, err));
+    p->slot_weight = body->slot_weight;
     MOSA_TRY(model->backend->ops->lower(model->backend, p->graph, &p->lowered, err));
     return mosa_plan_create(p->lowered, max_rows, &p->plan, err);
 }
@@ -131,7 +117,7 @@ static mosa_status load_weights(mosa_model *model, const mosa_decoder *decoder, 
     return MOSA_OK;
 }
 
-static mosa_status create_exec(mosa_model *model, part *p, mosa_error *err) {
+static mosa_status create_exec(mosa_model *model, mosa_model_part *p, mosa_error *err) {
     MOSA_AUTO_FREE mosa_weight **slots = calloc((size_t)p->graph->n_weights + 1, sizeof(mosa_weight *));
     if (!slots) return mosa_fail(err, MOSA_ENOMEM, "out of memory while binding weights");
     for (int i = 0; i < p->graph->n_weights; i++) slots[i] = model->weights[p->slot_weight[i]];
@@ -139,26 +125,27 @@ static mosa_status create_exec(mosa_model *model, part *p, mosa_error *err) {
 }
 
 static mosa_status open_into(mosa_model *model, const mosa_model_options *options, mosa_error *err) {
-    const mosa_family *family;
     MOSA_TRY(mosa_model_source_open(options->path, &model->source, err));
-    MOSA_TRY(mosa_family_find(model->source, &family, err));
+    MOSA_TRY(mosa_family_find(model->source, &model->family, err));
     MOSA_TRY(mosa_model_config_read(model->source, &model->config, err));
-    MOSA_TRY(family->configure(model->source, &model->config, err));
+    MOSA_TRY(model->family->configure(model->source, &model->config, err));
     MOSA_TRY(mosa_model_rope_read(model->source, options->context, &model->arena, &model->config, err));
     mosa_decoder decoder;
     mosa_decoder_init(&decoder, &model->config, model->source, &model->arena);
     decoder.quantize = options->quantize;
-    for (int i = 0; i < PART_COUNT; i++) {
-        int64_t rows = i == PART_HEAD ? options->max_outputs : options->max_rows;
-        MOSA_TRY(build_part(model, &decoder, family, i, rows, err));
+    for (int i = 0; i < MOSA_PART_ADAPTED; i++) {
+        int64_t rows = i == MOSA_PART_HEAD ? options->max_outputs : options->max_rows;
+        MOSA_TRY(build_part(model, &decoder, i, rows, err));
     }
+    if (model->max_adapter_rank > 0) MOSA_TRY(build_adapted(model, options->max_rows, err));
     // Only quantising needs threads here: packing is the backend's, with its own.
     mosa_pool *pool = NULL;
     if (options->quantize != MOSA_F32) MOSA_TRY(mosa_pool_create(options->threads, &pool, err));
     mosa_status status = load_weights(model, &decoder, pool, err);
     mosa_pool_destroy(pool);
     if (status != MOSA_OK) return status;
-    for (int i = 0; i < PART_COUNT; i++) MOSA_TRY(create_exec(model, &model->parts[i], err));
+    for (int i = 0; i < MOSA_PART_COUNT; i++)
+        if (model->parts[i].plan) MOSA_TRY(create_exec(model, &model->parts[i], err));
     return MOSA_OK;
 }
 
@@ -168,8 +155,9 @@ mosa_status mosa_model_open(mosa_backend *backend, const mosa_model_options *opt
     if (!model) return mosa_fail(err, MOSA_ENOMEM, "%s: out of memory", options->path);
     model->backend = backend;
     mosa_arena_init(&model->arena, 0, 0);
-    static const char *const names[PART_COUNT] = {"body", "head", "embed"};
-    for (int i = 0; i < PART_COUNT; i++) model->parts[i].name = names[i];
+    model->max_adapter_rank = options->max_adapter_rank;
+    static const char *const names[MOSA_PART_COUNT] = {"body", "head", "embed", "adapted body"};
+    for (int i = 0; i < MOSA_PART_COUNT; i++) model->parts[i].name = names[i];
     mosa_status status = open_into(model, options, err);
     if (status != MOSA_OK) {
         mosa_model_close(model);
@@ -191,14 +179,16 @@ size_t mosa_model_weight_bytes(const mosa_model *model) {
 
 size_t mosa_model_scratch_bytes(const mosa_model *model) {
     size_t sum = 0;
-    for (int i = 0; i < PART_COUNT; i++) sum += (size_t)model->parts[i].plan->arena_bytes;
+    for (int i = 0; i < MOSA_PART_COUNT; i++)
+        if (model->parts[i].plan) sum += (size_t)model->parts[i].plan->arena_bytes;
     return sum;
 }
 
 void mosa_model_set_profiling(mosa_model *model, bool on) {
     if (on) model->profile = (mosa_profile){0};
     model->profile.on = on;
-    for (int i = 0; i < PART_COUNT; i++) model->backend->ops->exec_profile(model->parts[i].exec, on);
+    for (int i = 0; i < MOSA_PART_COUNT; i++)
+        if (model->parts[i].exec) model->backend->ops->exec_profile(model->parts[i].exec, on);
 }
 
 const mosa_profile *mosa_model_get_profile(const mosa_model *model) {
@@ -221,8 +211,12 @@ static mosa_status run(mosa_model *model, int which, const mosa_batch *batch, co
 mosa_status mosa_model_forward(mosa_model *model, const int32_t *tokens, const int32_t *positions,
                                const mosa_batch *batch, mosa_kv *kv, const float **hidden, mosa_error *err) {
     const void *inputs[] = {tokens, positions};
-    mosa_kv *states[] = {kv};
-    return run(model, PART_BODY, batch, inputs, states, hidden, err);
+    mosa_kv *states[] = {kv, NULL}; // the adapters' state comes with the batch
+    bool adapted = false;
+    for (int32_t s = 0; s < batch->n_segments; s++) adapted |= batch->segments[s].adapter != 0;
+    if (adapted && model->max_adapter_rank == 0)
+        return mosa_fail(err, MOSA_EINVALID, "batch: a segment names an adapter, the model was opened without");
+    return run(model, adapted ? MOSA_PART_ADAPTED : MOSA_PART_BODY, batch, inputs, states, hidden, err);
 }
 
 static mosa_status run_rowwise(mosa_model *model, int which, const float *hidden, int32_t rows, const float **out,
@@ -234,10 +228,10 @@ static mosa_status run_rowwise(mosa_model *model, int which, const float *hidden
 
 mosa_status mosa_model_logits(mosa_model *model, const float *hidden, int32_t rows, const float **logits,
                               mosa_error *err) {
-    return run_rowwise(model, PART_HEAD, hidden, rows, logits, err);
+    return run_rowwise(model, MOSA_PART_HEAD, hidden, rows, logits, err);
 }
 
 mosa_status mosa_model_normed(mosa_model *model, const float *hidden, int32_t rows, const float **normed,
                               mosa_error *err) {
-    return run_rowwise(model, PART_EMBED, hidden, rows, normed, err);
+    return run_rowwise(model, MOSA_PART_EMBED, hidden, rows, normed, err);
 }

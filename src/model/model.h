@@ -15,12 +15,13 @@ typedef struct mosa_model mosa_model;
 
 typedef struct mosa_model_options {
     const char *path;
-    mosa_dtype quantize; // matrices of an unquantised model become this at load; MOSA_F32 = keep
-    int threads;         // that quantise; 0 = every CPU of this process
-    int64_t context;     // longest sequence that will be served, where the files leave a choice (config.h); 0 = the
-                         // model's own
-    int64_t max_rows;    // T of one body run
-    int64_t max_outputs; // R of one head run
+    mosa_dtype quantize;  // matrices of an unquantised model become this at load; MOSA_F32 = keep
+    int threads;          // that quantise; 0 = every CPU of this process
+    int64_t context;      // longest sequence that will be served, where the files leave a choice (config.h); 0 = the
+                          // model's own
+    int64_t max_rows;     // T of one body run
+    int64_t max_outputs;  // R of one head run
+    int max_adapter_rank; // largest rank of a LoRA adapter; 0 = none can be used
 } mosa_model_options;
 
 mosa_status mosa_model_open(mosa_backend *backend, const mosa_model_options *options, mosa_model **out,
@@ -35,6 +36,15 @@ size_t mosa_model_scratch_bytes(const mosa_model *model); // activation arenas o
 // tokens, positions: i32 [batch->rows]. *hidden: f32 [rows, D], valid until the next run of the body.
 mosa_status mosa_model_forward(mosa_model *model, const int32_t *tokens, const int32_t *positions,
                                const mosa_batch *batch, mosa_kv *kv, const float **hidden, mosa_error *err);
+
+// Reads a LoRA adapter (a PEFT folder or a GGUF file) and makes it resident for this model. *rank: its largest. Beside
+// a running forward; any thread. The caller names it in mosa_batch.adapters and destroys it before the model, when no
+// batch names it. MOSA_EINVALID when it is for another model, MOSA_EUNSUPPORTED, MOSA_ELIMIT (rank), and the errors of
+// mosa_adapter_file_open; the message names file and tensor.
+mosa_status mosa_model_adapter_create(const mosa_model *model, const char *path, mosa_adapter **out, int *rank,
+                                      mosa_error *err);
+void mosa_model_adapter_destroy(const mosa_model *model, mosa_adapter *adapter); // NULL-safe
+size_t mosa_model_adapter_bytes(const mosa_model *model, const mosa_adapter *adapter);
 
 // hidden: f32 [rows, D], rows <= max_outputs. *logits: f32 [rows, V], valid until the next call.
 mosa_status mosa_model_logits(mosa_model *model, const float *hidden, int32_t rows, const float **logits,

@@ -36,6 +36,16 @@ void mosa_cpu_kv_destroy(mosa_backend *backend, mosa_kv *kv);
 size_t mosa_cpu_kv_page_bytes(const mosa_kv_spec *spec);
 double mosa_cpu_kv_element_bytes(const mosa_kv *kv);
 
+mosa_status mosa_cpu_adapter_create(mosa_backend *backend, const mosa_lora_pair *pairs, int n_pairs, int n_targets,
+                                    mosa_adapter **out, mosa_error *err);
+void mosa_cpu_adapter_destroy(mosa_backend *backend, mosa_adapter *adapter);
+size_t mosa_cpu_adapter_bytes(const mosa_adapter *adapter);
+
+// Sorts the rows of a checked batch by adapter. init: for batches of up to max_rows rows; allocates.
+mosa_status mosa_cpu_lora_rows_init(mosa_cpu_lora_rows *lora, int64_t max_rows, mosa_error *err);
+void mosa_cpu_lora_rows_finish(mosa_cpu_lora_rows *lora); // safe on a zeroed struct
+void mosa_cpu_lora_rows_set(mosa_cpu_lora_rows *lora, const mosa_batch *batch);
+
 mosa_status mosa_cpu_exec_create(mosa_backend *backend, const mosa_plan *plan, mosa_weight *const *weights,
                                  mosa_exec **out, mosa_error *err);
 void mosa_cpu_exec_destroy(mosa_backend *backend, mosa_exec *exec);

@@ -32,6 +32,8 @@ struct mosa_exec {
     index_check *checks; // (n_checks)
     int n_patches, n_checks;
     bool uses_segments;
+    int32_t adapter_slot;    // of the state that LORA nodes read, -1 when there are none
+    mosa_cpu_lora_rows lora; // of the batch that runs
     bool profile;
     int64_t *times; // (n_nodes) nanoseconds of the last run
 };
@@ -76,6 +78,13 @@ static mosa_status bind_operand(mosa_exec *exec, int32_t n, int operand, mosa_we
     case MOSA_VALUE_WEIGHT:
         args->in[operand] = weights[value->slot];
         return check_weight(exec, node, operand, weights[value->slot], err);
+    case MOSA_VALUE_STATE:
+        if (node->op == MOSA_OP_LORA) { // adapters come with the batch
+            exec->adapter_slot = value->slot;
+            args->lora = &exec->lora;
+            return MOSA_OK;
+        }
+        __attribute__((fallthrough));
     default:
         exec->patches[exec->n_patches++] = (patch){n, operand, value->slot, value->kind};
         return MOSA_OK;
@@ -135,8 +144,11 @@ mosa_status mosa_cpu_exec_create(mosa_backend *backend, const mosa_plan *plan, m
     if (!exec) return mosa_fail(err, MOSA_ENOMEM, "cpu: out of memory");
     exec->cpu = (mosa_cpu_backend *)backend;
     exec->plan = plan;
+    exec->adapter_slot = -1;
     mosa_status status = allocate(exec, err);
     for (int32_t n = 0; status == MOSA_OK && n < plan->graph->n_nodes; n++) status = bind_node(exec, n, weights, err);
+    if (status == MOSA_OK && exec->adapter_slot >= 0)
+        status = mosa_cpu_lora_rows_init(&exec->lora, plan->max_rows, err);
     if (status == MOSA_OK)
         *out = exec;
     else
@@ -152,6 +164,7 @@ void mosa_cpu_exec_destroy(mosa_backend *backend, mosa_exec *exec) {
     free(exec->patches);
     free(exec->checks);
     free(exec->times);
+    mosa_cpu_lora_rows_finish(&exec->lora);
     free(exec);
 }
 
@@ -211,10 +224,40 @@ static mosa_status check_pages(const mosa_kv *kv, const mosa_batch *batch, mosa_
     return MOSA_OK;
 }
 
+// Whether what an adapter has for a LORA node fits that node's operands.
+static bool adapter_fits(const mosa_exec *exec, const mosa_node *node, const mosa_adapter *adapter) {
+    const mosa_value_info *values = exec->plan->graph->values;
+    const mosa_cpu_lora *lora = &adapter->targets[node->attrs.lora.target];
+    return lora->rank == 0 || (lora->rank <= node->attrs.lora.rank && lora->n == values[node->in[0]].shape.dim[1] &&
+                               lora->k == values[node->in[1]].shape.dim[1]);
+}
+
+static mosa_status check_adapter(const mosa_exec *exec, const mosa_adapter *adapter, int32_t number, mosa_error *err) {
+    const mosa_graph *graph = exec->plan->graph;
+    bool fits = adapter->n_targets == graph->n_weights;
+    for (int n = 0; fits && n < graph->n_nodes; n++)
+        if (graph->nodes[n].op == MOSA_OP_LORA) fits = adapter_fits(exec, &graph->nodes[n], adapter);
+    return fits ? MOSA_OK : mosa_fail(err, MOSA_EINVALID, "batch: adapter %d does not fit the graph", number);
+}
+
+// Segments name adapters of the batch, and those fit the graph.
+static mosa_status check_adapters(const mosa_exec *exec, const mosa_batch *batch, mosa_error *err) {
+    if (exec->adapter_slot < 0) return MOSA_OK;
+    if (batch->n_adapters < 0 || batch->n_adapters > exec->plan->max_rows)
+        return mosa_fail(err, MOSA_EINVALID, "batch: %d adapters", batch->n_adapters);
+    for (int32_t a = 0; a < batch->n_adapters; a++) MOSA_TRY(check_adapter(exec, batch->adapters[a], a, err));
+    for (int32_t s = 0; s < batch->n_segments; s++)
+        if (batch->segments[s].adapter < 0 || batch->segments[s].adapter > batch->n_adapters)
+            return mosa_fail(err, MOSA_EINVALID, "batch: segment %d names adapter %d of %d", s,
+                             batch->segments[s].adapter, batch->n_adapters);
+    return MOSA_OK;
+}
+
 static mosa_status check_states(const mosa_exec *exec, const mosa_batch *batch, const mosa_bindings *bindings,
                                 mosa_error *err) {
     const mosa_graph *graph = exec->plan->graph;
     for (int i = 0; i < graph->n_states; i++) {
+        if (i == exec->adapter_slot) continue;
         if (!bindings->states || !bindings->states[i]) return mosa_fail(err, MOSA_EINVALID, "state %d is missing", i);
         MOSA_TRY(check_pages(bindings->states[i], batch, err));
     }
@@ -295,7 +338,9 @@ mosa_status mosa_cpu_exec_run(mosa_exec *exec, const mosa_batch *batch, const mo
     MOSA_TRY(check_batch(exec, batch, err));
     MOSA_TRY(check_indices(exec, batch, bindings, err));
     MOSA_TRY(check_states(exec, batch, bindings, err));
+    MOSA_TRY(check_adapters(exec, batch, err));
     bind_run(exec, batch, bindings);
+    if (exec->adapter_slot >= 0) mosa_cpu_lora_rows_set(&exec->lora, batch);
     if (exec->profile)
         for (int n = 0; n < graph->n_nodes; n++) exec->times[n] = 0;
     if (exec->plan->n_stages > 0) mosa_pool_run(exec->cpu->pool, run_stages, exec);

@@ -17,12 +17,26 @@
 
 enum { MOSA_CPU_SCRATCH_BYTES = 1 << 20 };
 
+// Rows of the batch that have an adapter, adapter by adapter: what LORA works through.
+typedef struct mosa_cpu_lora_group {
+    const mosa_adapter *adapter;
+    int32_t begin, count; // into mosa_cpu_lora_rows.rows
+} mosa_cpu_lora_group;
+
+typedef struct mosa_cpu_lora_rows {
+    mosa_cpu_lora_group *groups; // (n_groups)
+    int32_t *rows;               // (rows of all groups) ascending within a group
+    int32_t *group_of;           // (rows of the batch) group of a row, -1 = no adapter
+    int32_t n_groups;
+} mosa_cpu_lora_rows;
+
 typedef struct mosa_cpu_args {
     const mosa_graph *graph;
     const mosa_node *node;
     int32_t rows; // rows of the node: its first output's, or its first input's when that
                   // is a state
     const mosa_batch *batch;
+    const mosa_cpu_lora_rows *lora;          // of the batch; LORA only
     const void *in[MOSA_NODE_INPUTS_MAX];    // activations: row 0; weights: mosa_weight*; states: mosa_kv*
     void *out[MOSA_NODE_OUTPUTS_MAX];        // states: the same mosa_kv*
     int64_t in_stride[MOSA_NODE_INPUTS_MAX]; // bytes between rows
@@ -73,6 +87,30 @@ static inline mosa_tensor_view mosa_cpu_slice(const mosa_tensor_view *stack, int
     slice.bytes = stack->bytes / (size_t)stack->dims[0];
     slice.data = stack->parts ? stack->parts[e] : (const char *)stack->data + (size_t)e * slice.bytes;
     return slice;
+}
+
+// A resident adapter. Of target t: A as [K][rank_padded] and B as [rank][N], so that both products run along memory.
+typedef struct mosa_cpu_lora {
+    int32_t rank;        // 0: the adapter leaves this target alone
+    int32_t rank_padded; // to MOSA_LORA_LANES, with zeros
+    float scale;
+    mosa_dtype dtype; // of both: MOSA_F32, MOSA_F16 or MOSA_BF16
+    int64_t k, n;
+    const void *a, *b; // into the adapter's memory, 64-byte aligned
+} mosa_cpu_lora;
+
+enum { MOSA_LORA_LANES = 8 };
+
+struct mosa_adapter {
+    int n_targets;
+    mosa_cpu_lora *targets; // (n_targets)
+    unsigned char *memory;  // owned
+    size_t bytes;
+};
+
+// What the adapter of a group adds to this LORA node; rank 0 when nothing.
+static inline const mosa_cpu_lora *mosa_cpu_lora_of(const mosa_cpu_args *args, const mosa_cpu_lora_group *group) {
+    return &group->adapter->targets[args->node->attrs.lora.target];
 }
 
 // A vector operand (norm weight, bias, frequencies): f32, whether it is a weight or an activation.

@@ -5,7 +5,7 @@
 #include "graph/op.h"
 
 extern const mosa_op_info mosa_op_embed, mosa_op_gather_rows;
-extern const mosa_op_info mosa_op_linear, mosa_op_quantize_rows;
+extern const mosa_op_info mosa_op_linear, mosa_op_quantize_rows, mosa_op_lora;
 extern const mosa_op_info mosa_op_rms_norm, mosa_op_layer_norm, mosa_op_l2_norm, mosa_op_add_rms_norm;
 extern const mosa_op_info mosa_op_add, mosa_op_mul, mosa_op_scale, mosa_op_act, mosa_op_slice, mosa_op_gated_act;
 extern const mosa_op_info mosa_op_moe_route, mosa_op_expert_linear, mosa_op_moe_combine, mosa_op_join;

@@ -23,6 +23,7 @@ const mosa_family mosa_family_granite = {
     .name = "granite",
     .gguf_archs = {"granite"},
     .hf_types = {"granite"},
+    .gguf_rotary_pairs = true,
     .configure = configure,
     .block = mosa_decoder_prenorm_block,
 };

@@ -17,6 +17,7 @@ const mosa_family mosa_family_llama = {
     .name = "llama",
     .gguf_archs = {"llama", "mistral"},
     .hf_types = {"llama", "mistral"},
+    .gguf_rotary_pairs = true,
     .configure = configure,
     .block = mosa_moe_prenorm_block,
 };

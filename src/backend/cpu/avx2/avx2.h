@@ -15,6 +15,7 @@ void mosa_avx2_scale(const mosa_cpu_args *args, int thread, int n_threads);
 void mosa_avx2_act(const mosa_cpu_args *args, int thread, int n_threads);
 void mosa_avx2_gated_act(const mosa_cpu_args *args, int thread, int n_threads);
 void mosa_avx2_moe_combine(const mosa_cpu_args *args, int thread, int n_threads);
+void mosa_avx2_lora(const mosa_cpu_args *args, int thread, int n_threads); // two phases
 void mosa_avx2_rope(const mosa_cpu_args *args, int thread, int n_threads);
 void mosa_avx2_kv_write(const mosa_cpu_args *args, int thread, int n_threads);
 void mosa_avx2_rope_kv_write(const mosa_cpu_args *args, int thread, int n_threads);

@@ -7,6 +7,7 @@ void mosa_cpu_kernels_avx2(mosa_cpu_kernels *table) {
     table->op[MOSA_OP_LINEAR] = (mosa_cpu_kernel){mosa_avx2_linear, 1, "avx2"};
     table->op[MOSA_OP_EXPERT_LINEAR] = (mosa_cpu_kernel){mosa_avx2_expert_linear, 1, "avx2"};
     table->op[MOSA_OP_QUANTIZE_ROWS] = (mosa_cpu_kernel){mosa_avx2_quantize_rows, 1, "avx2"};
+    table->op[MOSA_OP_LORA] = (mosa_cpu_kernel){mosa_avx2_lora, 2, "avx2"};
     table->op[MOSA_OP_RMS_NORM] = (mosa_cpu_kernel){mosa_avx2_rms_norm, 1, "avx2"};
     table->op[MOSA_OP_LAYER_NORM] = (mosa_cpu_kernel){mosa_avx2_layer_norm, 1, "avx2"};
     table->op[MOSA_OP_L2_NORM] = (mosa_cpu_kernel){mosa_avx2_l2_norm, 1, "avx2"};

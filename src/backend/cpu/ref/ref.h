@@ -21,6 +21,7 @@ void mosa_ref_gated_act(const mosa_cpu_args *args, int thread, int n_threads);
 void mosa_ref_join(const mosa_cpu_args *args, int thread, int n_threads);
 void mosa_ref_moe_route(const mosa_cpu_args *args, int thread, int n_threads);
 void mosa_ref_moe_combine(const mosa_cpu_args *args, int thread, int n_threads);
+void mosa_ref_lora(const mosa_cpu_args *args, int thread, int n_threads); // two phases
 void mosa_ref_rope_table(const mosa_cpu_args *args, int thread, int n_threads);
 void mosa_ref_rope(const mosa_cpu_args *args, int thread, int n_threads);
 void mosa_ref_kv_write(const mosa_cpu_args *args, int thread, int n_threads);

@@ -7,6 +7,7 @@ void mosa_cpu_kernels_ref(mosa_cpu_kernels *table) {
         [MOSA_OP_EMBED] = {mosa_ref_embed, 1, "ref"},
         [MOSA_OP_GATHER_ROWS] = {mosa_ref_gather_rows, 1, "ref"},
         [MOSA_OP_LINEAR] = {mosa_ref_linear, 1, "ref"},
+        [MOSA_OP_LORA] = {mosa_ref_lora, 2, "ref"},
         [MOSA_OP_RMS_NORM] = {mosa_ref_rms_norm, 1, "ref"},
         [MOSA_OP_LAYER_NORM] = {mosa_ref_layer_norm, 1, "ref"},
         [MOSA_OP_L2_NORM] = {mosa_ref_l2_norm, 1, "ref"},
