@@ -33,24 +33,23 @@ static void sort_slots(const mosa_cpu_experts *x, int64_t matrices, int64_t firs
             map->slot[end[mosa_cpu_expert_at(x, first + t, s)]++] = (int32_t)(t * x->slots + s);
 }
 
-// Multiplies the slots of one matrix with rows [n_begin, n_end) of it.
+// Multiplies the slots of one matrix.
 static void multiply(const mosa_cpu_args *args, const mosa_cpu_experts *x, mosa_linear_rows job, const int32_t *slots,
-                     int64_t count, int64_t first, int64_t n_begin, int64_t n_end, mosa_linear_rows_fn fn,
-                     void *scratch) {
-    const void *in[MOSA_LINEAR_ROWS_MAX];
-    float *out[MOSA_LINEAR_ROWS_MAX];
-    job.x = in;
-    job.y = out;
-    int64_t blocks = (count + MOSA_LINEAR_ROWS_MAX - 1) / MOSA_LINEAR_ROWS_MAX;
+                     int64_t count, int64_t first, mosa_linear_rows_fn fn) {
+    const uint8_t *act[MOSA_LINEAR_BLOCK];
+    float *y[MOSA_LINEAR_BLOCK];
+    job.act = act;
+    job.y = y;
+    int64_t blocks = (count + MOSA_LINEAR_BLOCK - 1) / MOSA_LINEAR_BLOCK;
     for (int64_t b = 0; b < blocks; b++) {
         int64_t begin = count * b / blocks, end = count * (b + 1) / blocks;
-        job.rows = (int)(end - begin);
+        job.rows = (int32_t)(end - begin);
         for (int64_t i = begin; i < end; i++) {
             int64_t row = first + slots[i] / x->slots, slot = slots[i] % x->slots;
-            in[i - begin] = mosa_cpu_expert_input(x, row, slot);
-            out[i - begin] = mosa_cpu_out_row(args, 0, row) + slot * job.n;
+            act[i - begin] = mosa_cpu_expert_input(x, row, slot);
+            y[i - begin] = mosa_cpu_out_row(args, 0, row) + slot * job.n;
         }
-        fn(&job, n_begin, n_end, scratch);
+        fn(&job);
     }
 }
 
@@ -59,18 +58,18 @@ void mosa_cpu_expert_linear(const mosa_cpu_args *args, int thread, int n_threads
     const float *bias = args->node->n_in > 3 ? mosa_cpu_vector(args, 3) : NULL;
     mosa_cpu_experts x = mosa_cpu_experts_of(args);
     row_map *map = args->scratch;
-    int64_t matrices = weight->view.dims[0], n = weight->view.dims[1], chunk = MAP_SLOTS / x.slots, begin, end;
-    mosa_cpu_share(n, MOSA_PANEL_ROWS, thread, n_threads, &begin, &end);
-    if (begin >= end) return;
-    mosa_linear_rows job = {.dtype = weight->view.dtype, .n = n, .k = weight->view.dims[2]};
-    for (int64_t first = 0; first < args->rows; first += chunk) {
+    int64_t matrices = weight->view.dims[0], chunk = MAP_SLOTS / x.slots;
+    mosa_linear_rows job = {.dtype = weight->view.dtype, .n = weight->view.dims[1], .k = weight->view.dims[2]};
+    mosa_cpu_share((job.n - 1) / MOSA_PANEL_ROWS + 1, 1, thread, n_threads, &job.panel_begin, &job.panel_end);
+    job.scratch = map + 1;
+    for (int64_t first = 0; job.panel_begin < job.panel_end && first < args->rows; first += chunk) {
         sort_slots(&x, matrices, first, args->rows - first < chunk ? args->rows - first : chunk, map);
         for (int64_t e = 0; e < matrices; e++) {
             int32_t at = map->begin[e], count = map->begin[e + 1] - at;
             if (count == 0) continue;
-            job.panels = (const unsigned char *)weight->packed + (size_t)e * weight->slice_bytes;
-            job.bias = bias ? bias + e * n : NULL;
-            multiply(args, &x, job, map->slot + at, count, first, begin, end, fn, map + 1);
+            job.packed = (const unsigned char *)weight->packed + (size_t)e * weight->slice_bytes;
+            job.bias = bias ? bias + e * job.n : NULL;
+            multiply(args, &x, job, map->slot + at, count, first, fn);
         }
     }
 }

@@ -12,21 +12,24 @@
 
 #include "backend/cpu/kernel.h"
 
-// The product of a packed matrix [n,k] with rows given one by one: what LINEAR and EXPERT_LINEAR are made of.
+// What LINEAR and EXPERT_LINEAR share: rows that may lie anywhere times a range of one matrix's panels. Row r of the
+// result is y[r][16 * panel_begin ..] up to 16 * panel_end or n; nothing else is written. Rows may repeat and may be
+// handed over in any order and grouping: each is computed alone.
 typedef struct mosa_linear_rows {
-    mosa_dtype dtype;
+    mosa_dtype dtype; // of the matrix
     int64_t n, k;
-    const void *panels;   // of the whole matrix
-    const float *bias;    // (n), or NULL
-    const void *const *x; // (rows) each in the layout of mosa_cpu_act_layout(dtype, k)
-    float *const *y;      // (rows) each f32 (n)
-    int rows;             // at most MOSA_LINEAR_ROWS_MAX
+    const void *packed; // by mosa_cpu_pack_rows
+    const float *bias;  // (n) or NULL
+    int64_t panel_begin, panel_end;
+    int32_t rows;
+    const uint8_t *const *act; // (rows) rows in the activation layout of dtype
+    float *const *y;           // (rows) each (n)
+    void *scratch;             // MOSA_LINEAR_SCRATCH_BYTES, 64-byte aligned
 } mosa_linear_rows;
+typedef void (*mosa_linear_rows_fn)(const mosa_linear_rows *job);
 
-enum { MOSA_LINEAR_ROWS_MAX = 128, MOSA_LINEAR_SCRATCH_BYTES = 768 * 1024 };
-
-// Writes y[.][n_begin .. n_end); n_begin is a multiple of 16, n_end likewise or n. `scratch` is 64-byte aligned.
-typedef void (*mosa_linear_rows_fn)(const mosa_linear_rows *job, int64_t n_begin, int64_t n_end, void *scratch);
+enum { MOSA_LINEAR_BLOCK = 128 }; // more rows than this are multiplied in blocks: a block's activations stay in L2
+enum { MOSA_LINEAR_SCRATCH_BYTES = 768 * 1024 };
 
 // EXPERT_LINEAR by means of such a function (expert_linear.c).
 void mosa_cpu_expert_linear(const mosa_cpu_args *args, int thread, int n_threads, mosa_linear_rows_fn fn);
@@ -38,7 +41,7 @@ void mosa_ref_expert_linear(const mosa_cpu_args *args, int thread, int n_threads
 
 void mosa_avx2_linear(const mosa_cpu_args *args, int thread, int n_threads); // needs AVX2, FMA and F16C
 void mosa_avx2_expert_linear(const mosa_cpu_args *args, int thread, int n_threads);
-void mosa_avx2_linear_rows(const mosa_linear_rows *job, int64_t n_begin, int64_t n_end, void *scratch);
+void mosa_avx2_linear_rows(const mosa_linear_rows *job);
 void mosa_avx2_quantize_rows(const mosa_cpu_args *args, int thread, int n_threads);
 
 #endif

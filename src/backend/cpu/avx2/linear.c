@@ -113,7 +113,7 @@ static job job_of(const linear_format *format, const void *panels, int64_t n, in
 }
 
 static void run_panels(const job *j, int64_t begin, int64_t end) {
-    for (int64_t row = begin; row < end; row += MOSA_PANEL_ROWS) {
+    for (int64_t row = begin; row < end && row < j->n; row += MOSA_PANEL_ROWS) {
         run_panel(j, j->panels + row / MOSA_PANEL_ROWS * j->panel_bytes);
         store_panel(j, row);
     }
@@ -142,8 +142,8 @@ void mosa_avx2_linear(const mosa_cpu_args *args, int thread, int n_threads) {
     }
 }
 
-void mosa_avx2_linear_rows(const mosa_linear_rows *rows, int64_t n_begin, int64_t n_end, void *scratch) {
-    job j = job_of(format_of(rows->dtype, rows->k), rows->panels, rows->n, rows->k, scratch);
+void mosa_avx2_linear_rows(const mosa_linear_rows *rows) {
+    job j = job_of(format_of(rows->dtype, rows->k), rows->packed, rows->n, rows->k, rows->scratch);
     j.act_stride = j.records * j.format->act_bytes;
     j.bias = rows->bias;
     // A row that is too long to gather is worked on by itself, where it lies.
@@ -153,10 +153,10 @@ void mosa_avx2_linear_rows(const mosa_linear_rows *rows, int64_t n_begin, int64_
         int64_t first = rows->rows * b / blocks;
         j.rows = (int)(rows->rows * (b + 1) / blocks - first);
         j.outs = rows->y + first;
-        j.act = j.rows == 1 ? rows->x[first] : j.work->gathered;
+        j.act = j.rows == 1 ? rows->act[first] : j.work->gathered;
         for (int r = 0; j.rows > 1 && r < j.rows; r++)
-            memcpy(j.work->gathered + r * j.act_stride, rows->x[first + r], (size_t)j.act_stride);
-        run_panels(&j, n_begin, n_end);
+            memcpy(j.work->gathered + r * j.act_stride, rows->act[first + r], (size_t)j.act_stride);
+        run_panels(&j, MOSA_PANEL_ROWS * rows->panel_begin, MOSA_PANEL_ROWS * rows->panel_end);
     }
 }
 
