@@ -14,6 +14,7 @@ extern const mosa_command mosa_command_pull;
 extern const mosa_command mosa_command_run;
 extern const mosa_command mosa_command_serve;
 extern const mosa_command mosa_command_tokenize;
+extern const mosa_command mosa_command_tokenizer;
 extern const mosa_command mosa_command_version;
 
 static const mosa_command *const table[] = {
@@ -24,6 +25,7 @@ static const mosa_command *const table[] = {
     &mosa_command_pull,
     &mosa_command_inspect,
     &mosa_command_tokenize,
+    &mosa_command_tokenizer,
     &mosa_command_convert,
     &mosa_command_bench,
     &mosa_command_engine,
