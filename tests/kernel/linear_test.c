@@ -220,6 +220,36 @@ static void a_row_alone_equals_the_row_among_many(void **state) {
     }
 }
 
+// Rows anywhere, in any order and repeated, and some of the panels: what EXPERT_LINEAR asks for.
+static void rows_by_pointer_equal_the_rows_of_linear(void **state) {
+    (void)state;
+    enum { ROWS = 150 };
+    uint64_t seed = 7;
+    for (size_t i = 0; i < MOSA_COUNT(dtypes); i++) {
+        problem *p = problem_create(dtypes[i], 40, 512, 9, WEIGHTS_NORMAL, &seed);
+        give_bias(p, &seed);
+        problem_quantize(p, mosa_avx2_quantize_rows, 1);
+        problem_linear(p, mosa_avx2_linear, 1);
+        bool floats = mosa_cpu_act_layout(p->dtype, p->k) == MOSA_ACT_F32;
+        const uint8_t *act[ROWS];
+        float out[ROWS][40], *y[ROWS];
+        int from[ROWS];
+        for (int r = 0; r < ROWS; r++) {
+            from[r] = (int)(random_bits(&seed) % 9);
+            act[r] = floats ? (const uint8_t *)(p->x + from[r] * p->k) : p->act + from[r] * p->act_stride;
+            y[r] = out[r];
+            for (int n = 0; n < 40; n++) out[r][n] = GUARD;
+        }
+        mosa_linear_rows job = {p->dtype, p->n, p->k, p->packed, p->bias, 1, 3, ROWS, act, y, p->scratch[0]};
+        mosa_avx2_linear_rows(&job);
+        for (int r = 0; r < ROWS; r++) {
+            for (int n = 0; n < 16; n++) assert_true(out[r][n] == GUARD);
+            assert_memory_equal(out[r] + 16, p->y + from[r] * p->y_stride + 16, 24 * sizeof(float));
+        }
+        problem_destroy(p);
+    }
+}
+
 static void shapes_that_linear_cannot_take_have_no_packed_form(void **state) {
     (void)state;
     assert_int_equal(mosa_cpu_packed_bytes(MOSA_Q4_K, 16, 128), 0);
@@ -245,6 +275,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(the_fast_packer_makes_the_bytes_of_the_plain_one),
         cmocka_unit_test(activations_that_are_not_finite_make_their_row_nan),
         cmocka_unit_test(a_row_alone_equals_the_row_among_many),
+        cmocka_unit_test(rows_by_pointer_equal_the_rows_of_linear),
     };
     mosa_cpu_features features = mosa_cpu_detect();
     bool has_avx2 = features.avx2 && features.fma && features.f16c;

@@ -31,7 +31,8 @@ typedef void (*mosa_linear_rows_fn)(const mosa_linear_rows *job);
 enum { MOSA_LINEAR_BLOCK = 128 }; // more rows than this are multiplied in blocks: a block's activations stay in L2
 enum { MOSA_LINEAR_SCRATCH_BYTES = 768 * 1024 };
 
-// EXPERT_LINEAR by means of such a function (expert_linear.c).
+// LINEAR (linear.c) and EXPERT_LINEAR (expert_linear.c) by means of such a function.
+void mosa_cpu_linear(const mosa_cpu_args *args, int thread, int n_threads, mosa_linear_rows_fn fn);
 void mosa_cpu_expert_linear(const mosa_cpu_args *args, int thread, int n_threads, mosa_linear_rows_fn fn);
 
 void mosa_ref_linear(const mosa_cpu_args *args, int thread, int n_threads);

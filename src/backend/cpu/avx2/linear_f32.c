@@ -24,8 +24,8 @@ INLINE two_floats load_weights(mosa_dtype dtype, const uint8_t *at) {
     return dtype == MOSA_F32 ? load_f32(at) : dtype == MOSA_F16 ? load_f16(at) : load_bf16(at);
 }
 
-INLINE void float_body(const int rows, const mosa_dtype dtype, const uint8_t *w, const uint8_t *act, int64_t stride,
-                       float *acc, int64_t records) {
+INLINE void float_body(const int rows, const mosa_dtype dtype, const uint8_t *w, act_rows act, int64_t at, float *acc,
+                       int64_t records) {
     const int step = dtype == MOSA_F32 ? 64 : 32;
     tile_sums y;
     tile_load(rows, &y, acc);
@@ -33,12 +33,12 @@ INLINE void float_body(const int rows, const mosa_dtype dtype, const uint8_t *w,
         two_floats weights = load_weights(dtype, w);
         if (rows <= 2) prefetch_ahead(w);
         UNROLL for (int r = 0; r < rows; r++) {
-            __m256 x = broadcast_f32(act + r * stride);
+            __m256 x = broadcast_f32(act[r] + at);
             y.v[r][0] = _mm256_fmadd_ps(x, weights.v[0], y.v[r][0]);
             y.v[r][1] = _mm256_fmadd_ps(x, weights.v[1], y.v[r][1]);
         }
         w += step;
-        act += sizeof(float);
+        at += sizeof(float);
     }
     tile_store(rows, &y, acc);
 }

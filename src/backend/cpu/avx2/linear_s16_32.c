@@ -11,10 +11,9 @@ INLINE two_vectors widen(const uint8_t *at) {
 }
 
 // One k2 step: sums (int32) of int16 pairs.
-INLINE void step_pairs(const int rows, tile_ints *c, two_vectors w, const uint8_t *act, int64_t stride,
-                       const int first) {
+INLINE void step_pairs(const int rows, tile_ints *c, two_vectors w, act_rows act, int64_t at, const int first) {
     UNROLL for (int r = 0; r < rows; r++) {
-        __m256i a = broadcast32(act + r * stride);
+        __m256i a = broadcast32(act[r] + at);
         __m256i low = _mm256_madd_epi16(w.v[0], a), high = _mm256_madd_epi16(w.v[1], a);
         c->v[r][0] = first ? low : _mm256_add_epi32(c->v[r][0], low);
         c->v[r][1] = first ? high : _mm256_add_epi32(c->v[r][1], high);
@@ -33,22 +32,22 @@ INLINE two_vectors book_levels(const uint8_t *at) {
 
 // `parts` parts of 32 k make a panel record. Levels of a part come first, its scales follow: half floats in a q8_0
 // panel, f32 where unpacked.
-INLINE void body_pairs(const int rows, const int direct, const int parts, const uint8_t *w, const uint8_t *act,
-                       int64_t stride, float *acc, int64_t records) {
+INLINE void body_pairs(const int rows, const int direct, const int parts, const uint8_t *w, act_rows act, int64_t at,
+                       float *acc, int64_t records) {
     tile_sums y;
     tile_load(rows, &y, acc);
     for (records *= parts; records > 0; records--) {
         tile_ints c;
         UNROLL for (int k = 0; k < 16; k++) {
             if (direct && k % 2 == 0) prefetch_ahead(w + 32 * k);
-            step_pairs(rows, &c, widen(w + 32 * k), act + 4 * k, stride, k == 0);
+            step_pairs(rows, &c, widen(w + 32 * k), act, at + 4 * k, k == 0);
         }
         const uint8_t *d = w + (direct ? MOSA_PANEL_Q8_0_D : UNPACKED_D);
         __m256 d0 = direct ? load_half8(d) : _mm256_loadu_ps((const float *)d);
         __m256 d1 = direct ? load_half8(d + 16) : _mm256_loadu_ps((const float *)d + 8);
-        add_product(rows, &y, &c, d0, d1, act + offsetof(mosa_act_s16_32, d), stride);
+        add_product(rows, &y, &c, d0, d1, act, at + offsetof(mosa_act_s16_32, d));
         w += direct ? MOSA_PANEL_Q8_0 : UNPACKED_BYTES;
-        act += sizeof(mosa_act_s16_32);
+        at += sizeof(mosa_act_s16_32);
     }
     tile_store(rows, &y, acc);
 }

@@ -62,8 +62,8 @@ INLINE two_vectors panel_levels(const source_form form, const uint8_t *w, int g,
 }
 
 // sum += scale * (levels * activations) of group g.
-INLINE void add_group(const int rows, const source_form form, tile_ints *sum, const uint8_t *w, int g,
-                      const uint8_t *act, int64_t stride, two_vectors scale) {
+INLINE void add_group(const int rows, const source_form form, tile_ints *sum, const uint8_t *w, int g, act_rows act,
+                      int64_t at, two_vectors scale) {
     const int steps = form == Q2_UNPACKED ? 4 : 8;
     const int budget = form == Q4_DIRECT || form == Q4_UNPACKED ? 8 : 4; // steps that int16 holds
     tile_ints c;
@@ -72,21 +72,21 @@ INLINE void add_group(const int rows, const source_form form, tile_ints *sum, co
         if (is_direct(form) && k % 2 == 0) prefetch_ahead(w + 256 * g + 32 * k);
         two_vectors levels =
             is_direct(form) ? panel_levels(form, w, g, k, &plane) : load_two(w + 64 * steps * g + 64 * k);
-        step_weight_unsigned(rows, &c, levels, act + 4 * steps * g + 4 * k, stride, k % budget == 0);
+        step_weight_unsigned(rows, &c, levels, act, at + 4 * steps * g + 4 * k, k % budget == 0);
         if (k % budget == budget - 1) add_scaled(rows, sum, &c, scale);
     }
 }
 
 // sum of min * (sum of activations) over the groups of a record
-INLINE void dot_mins(const int rows, const source_form form, tile_ints *mins, const uint8_t *min, const uint8_t *act,
-                     int64_t stride) {
-    act += form == Q2_UNPACKED ? offsetof(mosa_act_s8_256, sum16) : offsetof(mosa_act_s8_256, sum32);
+INLINE void dot_mins(const int rows, const source_form form, tile_ints *mins, const uint8_t *min, act_rows act,
+                     int64_t at) {
+    at += form == Q2_UNPACKED ? offsetof(mosa_act_s8_256, sum16) : offsetof(mosa_act_s8_256, sum32);
     UNROLL for (int r = 0; r < rows; r++) mins->v[r][0] = mins->v[r][1] = _mm256_setzero_si256();
     for (int p = 0; p < parts_of(form).groups / 2; p++) {
         two_vectors pairs =
             is_direct(form) ? widen_u8(load128(min + 32 * p), load128(min + 32 * p + 16)) : load_two(min + 64 * p);
         UNROLL for (int r = 0; r < rows; r++) {
-            __m256i a = broadcast32(act + 4 * p + r * stride);
+            __m256i a = broadcast32(act[r] + at + 4 * p);
             mins->v[r][0] = _mm256_add_epi32(mins->v[r][0], _mm256_madd_epi16(pairs.v[0], a));
             mins->v[r][1] = _mm256_add_epi32(mins->v[r][1], _mm256_madd_epi16(pairs.v[1], a));
         }
@@ -95,36 +95,35 @@ INLINE void dot_mins(const int rows, const source_form form, tile_ints *mins, co
 
 // y = fma(da, fma(d, (float)sum, -(dmin * (float)mins)), y)
 INLINE void add_record(const int rows, const source_form form, tile_sums *y, const tile_ints *sum,
-                       const tile_ints *mins, const uint8_t *d, const uint8_t *act, int64_t stride) {
+                       const tile_ints *mins, const uint8_t *d, act_rows act, int64_t at) {
     UNROLL for (int v = 0; v < 2; v++) {
         __m256 scale = is_direct(form) ? load_half8(d + 16 * v) : _mm256_loadu_ps((const float *)d + 8 * v);
         __m256 min = is_direct(form) ? load_half8(d + 32 + 16 * v) : _mm256_loadu_ps((const float *)d + 16 + 8 * v);
         UNROLL for (int r = 0; r < rows; r++) {
             __m256 offset = _mm256_mul_ps(min, _mm256_cvtepi32_ps(mins->v[r][v]));
             __m256 dot = _mm256_fmsub_ps(scale, _mm256_cvtepi32_ps(sum->v[r][v]), offset);
-            __m256 da = broadcast_f32(act + offsetof(mosa_act_s8_256, d) + r * stride);
+            __m256 da = broadcast_f32(act[r] + at + offsetof(mosa_act_s8_256, d));
             y->v[r][v] = _mm256_fmadd_ps(da, dot, y->v[r][v]);
         }
     }
 }
 
-INLINE void body_k(const int rows, const source_form form, const uint8_t *w, const uint8_t *act, int64_t stride,
-                   float *acc, int64_t records) {
-    const record_parts at = parts_of(form);
+INLINE void body_k(const int rows, const source_form form, const uint8_t *w, act_rows act, int64_t at, float *acc,
+                   int64_t records) {
+    const record_parts part = parts_of(form);
     tile_sums y;
     tile_load(rows, &y, acc);
     for (; records > 0; records--) {
         tile_ints sum, mins;
         UNROLL for (int r = 0; r < rows; r++) sum.v[r][0] = sum.v[r][1] = _mm256_setzero_si256();
-        for (int g = 0; g < at.groups; g++) {
-            const uint8_t *scale = w + at.scale + (is_direct(form) ? 16 : 64) * g;
-            add_group(rows, form, &sum, w, g, act, stride,
-                      is_direct(form) ? scale_pairs(load128(scale)) : load_two(scale));
+        for (int g = 0; g < part.groups; g++) {
+            const uint8_t *scale = w + part.scale + (is_direct(form) ? 16 : 64) * g;
+            add_group(rows, form, &sum, w, g, act, at, is_direct(form) ? scale_pairs(load128(scale)) : load_two(scale));
         }
-        dot_mins(rows, form, &mins, w + at.min, act, stride);
-        add_record(rows, form, &y, &sum, &mins, w + at.d, act, stride);
-        w += at.bytes;
-        act += sizeof(mosa_act_s8_256);
+        dot_mins(rows, form, &mins, w + part.min, act, at);
+        add_record(rows, form, &y, &sum, &mins, w + part.d, act, at);
+        w += part.bytes;
+        at += sizeof(mosa_act_s8_256);
     }
     tile_store(rows, &y, acc);
 }

@@ -58,10 +58,10 @@ INLINE __m256 unpacked_vector(const uint8_t *record, int at, const int half) {
 }
 
 // y = fma(m, da * (float)A, y)
-INLINE void add_offset(const int rows, tile_sums *y, __m256 m0, __m256 m1, const uint8_t *act, int64_t stride) {
+INLINE void add_offset(const int rows, tile_sums *y, __m256 m0, __m256 m1, act_rows act, int64_t at) {
     UNROLL for (int r = 0; r < rows; r++) {
-        __m256 sum = _mm256_cvtepi32_ps(broadcast32(act + offsetof(mosa_act_s8_32, sum) + r * stride));
-        __m256 scaled = _mm256_mul_ps(broadcast_f32(act + offsetof(mosa_act_s8_32, d) + r * stride), sum);
+        __m256 sum = _mm256_cvtepi32_ps(broadcast32(act[r] + at + offsetof(mosa_act_s8_32, sum)));
+        __m256 scaled = _mm256_mul_ps(broadcast_f32(act[r] + at + offsetof(mosa_act_s8_32, d)), sum);
         y->v[r][0] = _mm256_fmadd_ps(m0, scaled, y->v[r][0]);
         y->v[r][1] = _mm256_fmadd_ps(m1, scaled, y->v[r][1]);
     }
@@ -69,38 +69,38 @@ INLINE void add_offset(const int rows, tile_sums *y, __m256 m0, __m256 m1, const
 
 // sum of (level - zero point) * activation over the 32 k of a record
 INLINE void dot_record(const int rows, const mosa_dtype dtype, const int direct, tile_ints *sum, const uint8_t *w,
-                       const uint8_t *act, int64_t stride) {
+                       act_rows act, int64_t at) {
     const int budget = has_fifth_bit(dtype) || dtype == MOSA_MXFP4 ? 4 : 8; // steps that int16 holds
     two_vectors ones = {{_mm256_set1_epi16(1), _mm256_set1_epi16(1)}};
     tile_ints c;
     UNROLL for (int r = 0; r < rows; r++) {
-        __m256i level_sum = broadcast32(act + offsetof(mosa_act_s8_32, sum) + r * stride);
+        __m256i level_sum = broadcast32(act[r] + at + offsetof(mosa_act_s8_32, sum));
         __m256i zero = _mm256_mullo_epi32(level_sum, _mm256_set1_epi32(-zero_point(dtype)));
         sum->v[r][0] = sum->v[r][1] = zero_point(dtype) ? zero : _mm256_setzero_si256();
     }
     UNROLL for (int k = 0; k < 8; k++) {
         if (direct && k % 2 == 0) prefetch_ahead(w + 32 * k);
-        step_weight_unsigned(rows, &c, direct ? panel_levels(dtype, w, k) : load_two(w + 64 * k), act + 4 * k, stride,
+        step_weight_unsigned(rows, &c, direct ? panel_levels(dtype, w, k) : load_two(w + 64 * k), act, at + 4 * k,
                              k % budget == 0);
         if (k % budget == budget - 1) add_scaled(rows, sum, &c, ones);
     }
 }
 
-INLINE void body_32(const int rows, const mosa_dtype dtype, const int direct, const uint8_t *w, const uint8_t *act,
-                    int64_t stride, float *acc, int64_t records) {
+INLINE void body_32(const int rows, const mosa_dtype dtype, const int direct, const uint8_t *w, act_rows act,
+                    int64_t at, float *acc, int64_t records) {
     tile_sums y;
     tile_load(rows, &y, acc);
     for (; records > 0; records--) {
         tile_ints sum;
-        dot_record(rows, dtype, direct, &sum, w, act, stride);
+        dot_record(rows, dtype, direct, &sum, w, act, at);
         add_product(rows, &y, &sum, direct ? panel_scale(dtype, w, 0) : unpacked_vector(w, UNPACKED_D, 0),
-                    direct ? panel_scale(dtype, w, 1) : unpacked_vector(w, UNPACKED_D, 1),
-                    act + offsetof(mosa_act_s8_32, d), stride);
+                    direct ? panel_scale(dtype, w, 1) : unpacked_vector(w, UNPACKED_D, 1), act,
+                    at + offsetof(mosa_act_s8_32, d));
         if (has_offset(dtype))
             add_offset(rows, &y, direct ? panel_offset(dtype, w, 0) : unpacked_vector(w, UNPACKED_M, 0),
-                       direct ? panel_offset(dtype, w, 1) : unpacked_vector(w, UNPACKED_M, 1), act, stride);
+                       direct ? panel_offset(dtype, w, 1) : unpacked_vector(w, UNPACKED_M, 1), act, at);
         w += direct ? record_bytes(dtype) : UNPACKED_BYTES;
-        act += sizeof(mosa_act_s8_32);
+        at += sizeof(mosa_act_s8_32);
     }
     tile_store(rows, &y, acc);
 }

@@ -23,7 +23,8 @@
 
 enum { TILE_ROWS_MAX = 6, PREFETCH_BYTES = 4096 };
 
-typedef void (*linear_tile_fn)(const uint8_t *w, const uint8_t *act, int64_t act_stride, float *acc, int64_t records);
+typedef const uint8_t *const *act_rows; // the activation rows of a tile; tiles start `at` bytes into each
+typedef void (*linear_tile_fn)(const uint8_t *w, act_rows act, int64_t at, float *acc, int64_t records);
 
 typedef struct linear_format {
     int record_k;       // k of a record
@@ -132,10 +133,10 @@ INLINE void store_two(uint8_t *at, two_vectors w) {
 }
 
 // One k4 step: sums (int16) of unsigned weight bytes with signed activations, four k as two pairs.
-INLINE void step_weight_unsigned(const int rows, tile_ints *c, two_vectors w, const uint8_t *act, int64_t stride,
+INLINE void step_weight_unsigned(const int rows, tile_ints *c, two_vectors w, act_rows act, int64_t at,
                                  const int first) {
     UNROLL for (int r = 0; r < rows; r++) {
-        __m256i a = broadcast32(act + r * stride);
+        __m256i a = broadcast32(act[r] + at);
         __m256i low = _mm256_maddubs_epi16(w.v[0], a), high = _mm256_maddubs_epi16(w.v[1], a);
         c->v[r][0] = first ? low : _mm256_add_epi16(c->v[r][0], low);
         c->v[r][1] = first ? high : _mm256_add_epi16(c->v[r][1], high);
@@ -145,10 +146,9 @@ INLINE void step_weight_unsigned(const int rows, tile_ints *c, two_vectors w, co
 }
 
 // The same with signed weights and unsigned activations.
-INLINE void step_weight_signed(const int rows, tile_ints *c, two_vectors w, const uint8_t *act, int64_t stride,
-                               const int first) {
+INLINE void step_weight_signed(const int rows, tile_ints *c, two_vectors w, act_rows act, int64_t at, const int first) {
     UNROLL for (int r = 0; r < rows; r++) {
-        __m256i a = broadcast32(act + r * stride);
+        __m256i a = broadcast32(act[r] + at);
         __m256i low = _mm256_maddubs_epi16(a, w.v[0]), high = _mm256_maddubs_epi16(a, w.v[1]);
         c->v[r][0] = first ? low : _mm256_add_epi16(c->v[r][0], low);
         c->v[r][1] = first ? high : _mm256_add_epi16(c->v[r][1], high);
@@ -166,10 +166,10 @@ INLINE void add_scaled(const int rows, tile_ints *sum, const tile_ints *c, two_v
 }
 
 // y = fma(d, da * (float)sum, y)
-INLINE void add_product(const int rows, tile_sums *y, const tile_ints *sum, __m256 d0, __m256 d1, const uint8_t *da,
-                        int64_t stride) {
+INLINE void add_product(const int rows, tile_sums *y, const tile_ints *sum, __m256 d0, __m256 d1, act_rows act,
+                        int64_t at) {
     UNROLL for (int r = 0; r < rows; r++) {
-        __m256 scale = broadcast_f32(da + r * stride);
+        __m256 scale = broadcast_f32(act[r] + at);
         y->v[r][0] = _mm256_fmadd_ps(d0, _mm256_mul_ps(scale, _mm256_cvtepi32_ps(sum->v[r][0])), y->v[r][0]);
         y->v[r][1] = _mm256_fmadd_ps(d1, _mm256_mul_ps(scale, _mm256_cvtepi32_ps(sum->v[r][1])), y->v[r][1]);
     }
@@ -180,8 +180,8 @@ INLINE void add_product(const int rows, tile_sums *y, const tile_ints *sum, __m2
     TILE_OF(name, 1, body, __VA_ARGS__)                                                                                \
     TILE_OF(name, 2, body, __VA_ARGS__) TILE_OF(name, 3, body, __VA_ARGS__) TILE_OF(name, 4, body, __VA_ARGS__)
 #define TILE_OF(name, rows, body, ...)                                                                                 \
-    static void name##_##rows(const uint8_t *w, const uint8_t *act, int64_t stride, float *acc, int64_t records) {     \
-        body(rows, __VA_ARGS__, w, act, stride, acc, records);                                                         \
+    static void name##_##rows(const uint8_t *w, act_rows act, int64_t at, float *acc, int64_t records) {               \
+        body(rows, __VA_ARGS__, w, act, at, acc, records);                                                             \
     }
 #define TILE_TABLE_4(name)                                                                                             \
     { NULL, name##_1, name##_2, name##_3, name##_4 }

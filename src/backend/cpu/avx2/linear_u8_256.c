@@ -29,8 +29,8 @@ INLINE two_vectors six_bits(const uint8_t *nibble, __m256i plane, const int step
 }
 
 // sum += scale * (levels * activations) of the 16 k of group g.
-INLINE void add_group(const int rows, const int direct, tile_ints *sum, const uint8_t *w, int g, const uint8_t *act,
-                      int64_t stride, two_vectors scale) {
+INLINE void add_group(const int rows, const int direct, tile_ints *sum, const uint8_t *w, int g, act_rows act,
+                      int64_t at, two_vectors scale) {
     UNROLL for (int pair = 0; pair < 2; pair++) {
         tile_ints c;
         __m256i plane = direct ? load256(w + MOSA_PANEL_Q6_K_HIGH + 64 * g + 32 * pair) : _mm256_setzero_si256();
@@ -38,14 +38,14 @@ INLINE void add_group(const int rows, const int direct, tile_ints *sum, const ui
         if (direct && pair == 0) prefetch_ahead(w + MOSA_PANEL_Q6_K_HIGH + 64 * g);
         UNROLL for (int s = 0; s < 2; s++) {
             int k = 4 * g + 2 * pair + s;
-            step_weight_signed(rows, &c, direct ? six_bits(w + 32 * k, plane, s) : load_two(w + 64 * k), act + 4 * k,
-                               stride, s == 0);
+            step_weight_signed(rows, &c, direct ? six_bits(w + 32 * k, plane, s) : load_two(w + 64 * k), act,
+                               at + 4 * k, s == 0);
         }
         add_scaled(rows, sum, &c, scale);
     }
 }
 
-INLINE void body_16(const int rows, const int direct, const uint8_t *w, const uint8_t *act, int64_t stride, float *acc,
+INLINE void body_16(const int rows, const int direct, const uint8_t *w, act_rows act, int64_t at, float *acc,
                     int64_t records) {
     tile_sums y;
     tile_load(rows, &y, acc);
@@ -57,15 +57,15 @@ INLINE void body_16(const int rows, const int direct, const uint8_t *w, const ui
             sum.v[r][1] = load256(start + 32);
         }
         for (int g = 0; g < 16; g++)
-            add_group(rows, direct, &sum, w, g, act, stride,
+            add_group(rows, direct, &sum, w, g, act, at,
                       direct ? scale_pairs(load128(w + MOSA_PANEL_Q6_K_SCALE + 16 * g))
                              : load_two(w + UNPACKED_SCALE + 64 * g));
         const uint8_t *d = w + (direct ? MOSA_PANEL_Q6_K_D : UNPACKED_D);
         __m256 d0 = direct ? load_half8(d) : _mm256_loadu_ps((const float *)d);
         __m256 d1 = direct ? load_half8(d + 16) : _mm256_loadu_ps((const float *)d + 8);
-        add_product(rows, &y, &sum, d0, d1, act + offsetof(mosa_act_u8_256, d), stride);
+        add_product(rows, &y, &sum, d0, d1, act, at + offsetof(mosa_act_u8_256, d));
         w += direct ? MOSA_PANEL_Q6_K : UNPACKED_BYTES;
-        act += sizeof(mosa_act_u8_256);
+        at += sizeof(mosa_act_u8_256);
     }
     tile_store(rows, &y, acc);
 }
