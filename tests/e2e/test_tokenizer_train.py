@@ -22,8 +22,8 @@ def train(folder, *files, **flags):
 
 def test_text_survives_the_trained_tokenizer(tmp_path):
     (tmp_path / "text.txt").write_text(TEXT)
-    made = train(tmp_path / "out", tmp_path / "text.txt", vocab_size=300, pre="llama-bpe")
-    assert len(made["model"]["vocab"]) == 300
+    made = train(tmp_path / "out", tmp_path / "text.txt", vocab_size=290, pre="llama-bpe")
+    assert len(made["model"]["vocab"]) == 290
     assert made["added_tokens"][0]["content"] == "<|endoftext|>"
     sample = "the best façades 99\n\n of times"
     ids = mosa("tokenize", tmp_path / "out/tokenizer.json", sample, "--ids").stdout.split()
