@@ -24,10 +24,16 @@ typedef struct mosa_adapter mosa_adapter; // resident low-rank matrices of one L
 
 typedef struct mosa_kv_spec {
     int layers, kv_heads, head_width;
-    int page_tokens;  // positions per page; a multiple of 16 that divides MOSA_ATTENTION_SPLIT
-    int64_t pages;    // pages in the pool; a page id names the same slot in every layer
-    mosa_dtype dtype; // MOSA_F32 or MOSA_F16
+    int page_tokens;   // positions per page; a multiple of 16 that divides MOSA_ATTENTION_SPLIT
+    int64_t pages;     // pages in the pool; a page id names the same slot in every layer
+    mosa_dtype dtype;  // MOSA_F32 or MOSA_F16
+    int value_width;   // columns of a head's values; 0 = head_width
+    bool value_in_key; // values are the first columns of the keys: no room is kept for them
 } mosa_kv_spec;
+
+static inline int mosa_kv_value_width(const mosa_kv_spec *spec) { // columns that are stored
+    return spec->value_in_key ? 0 : spec->value_width ? spec->value_width : spec->head_width;
+}
 
 // Attention is computed in splits of this many absolute positions, each with its own running maximum, merged in order
 // of position: so a row's result does not depend on how its prompt was chunked or who else is in the batch.

@@ -75,8 +75,12 @@ typedef enum mosa_op {
                         // [rot/2]
     MOSA_OP_ROPE,       // rotates each head's first rot columns               in: x [T,heads*C], table [T,rot]
     // attention and its state
-    MOSA_OP_KV_WRITE,  // state' = state with rows k, v stored at (segment, position)   in: k [T,G*C], v [T,G*C], state
-    MOSA_OP_ATTENTION, // y[T,H*C] = softmax(scale * q k^T + mask) v          in: q, state | q, k, v (packed segments)
+    MOSA_OP_KV_WRITE,  // state' = state with rows k, v stored at (segment, position)   in: k [T,G*C], (v [T,G*W]),
+                       // state. No v when attrs.attention.value_in_key
+    MOSA_OP_ATTENTION, // y[T,H*W] = softmax(scale * q k^T + mask) v, W = mosa_attention_value_width
+                       // in: q [T,H*C], state, (sinks f32 [H]) | q, k, (v), (sinks) for packed segments. A sink is a
+                       // further logit of its head that takes part in the softmax's sum and has no value; no v when
+                       // value_in_key
     // mixture of experts: E matrices of one shape, of which a row uses some, one per slot
     MOSA_OP_MOE_ROUTE, // index, weight = the top_k experts of each row, best first  in: logits [T,E], (bias [E], which
                        // counts for choosing only)                              out: index i32 [T,k], weight [T,k]
@@ -147,12 +151,14 @@ typedef union mosa_attrs {
     } rope; // ROPE and ROPE_KV_WRITE
     struct {
         int heads, kv_heads, head_width;
-        int layer;     // which layer of the KV state
-        int window;    // 0 = full; else position p sees (p - window, p]
-        float scale;   // usually 1/sqrt(C)
-        float softcap; // 0 = none; else scores become softcap * tanh(score / softcap)
+        int value_width;   // columns of a head's values; 0 = head_width
+        bool value_in_key; // values are the first value_width columns of the keys (MLA): the state stores keys alone
+        int layer;         // which layer of the KV state
+        int window;        // 0 = full; else position p sees (p - window, p]
+        float scale;       // usually 1/sqrt(C)
+        float softcap;     // 0 = none; else scores become softcap * tanh(score / softcap)
         bool causal;
-    } attention; // ATTENTION and KV_WRITE (layer, kv_heads, head_width)
+    } attention; // ATTENTION and KV_WRITE (layer, kv_heads, head_width, value_width, value_in_key)
     struct {
         int top_k;
         mosa_scoring scoring;
@@ -229,8 +235,11 @@ mosa_value mosa_g_scale(mosa_graph *g, mosa_value x, float value);
 mosa_value mosa_g_act(mosa_graph *g, mosa_value x, mosa_act kind);
 mosa_value mosa_g_rope_table(mosa_graph *g, mosa_value positions, mosa_value inv_freq, float mscale);
 mosa_value mosa_g_rope(mosa_graph *g, mosa_value x, mosa_value table, int head_width, mosa_rope_style style);
+// v is MOSA_NO_VALUE with value_in_key.
 mosa_value mosa_g_kv_write(mosa_graph *g, mosa_value k, mosa_value v, mosa_value state, const mosa_attrs *attention);
 mosa_value mosa_g_attention_kv(mosa_graph *g, mosa_value q, mosa_value state, const mosa_attrs *attention);
+mosa_value mosa_g_attention_kv_sinks(mosa_graph *g, mosa_value q, mosa_value state, mosa_value sinks,
+                                     const mosa_attrs *attention);
 mosa_value mosa_g_attention(mosa_graph *g, mosa_value q, mosa_value k, mosa_value v, const mosa_attrs *attention);
 mosa_value mosa_g_clamped_swiglu(mosa_graph *g, mosa_value gate, mosa_value up, float limit);
 mosa_value mosa_g_slice(mosa_graph *g, mosa_value x, int64_t begin, int64_t count, int64_t group);
@@ -241,6 +250,18 @@ mosa_value mosa_g_moe_combine(mosa_graph *g, mosa_value x, mosa_value weight);
 
 static inline const mosa_value_info *mosa_graph_value(const mosa_graph *g, mosa_value v) {
     return &g->values[v];
+}
+static inline int mosa_attention_value_width(const mosa_attrs *attrs) {
+    return attrs->attention.value_width ? attrs->attention.value_width : attrs->attention.head_width;
+}
+// Whether an ATTENTION node reads a state; otherwise it reads packed rows of keys and values.
+static inline bool mosa_attention_paged(const mosa_graph *g, const mosa_node *node) {
+    return g->values[node->in[1]].kind == MOSA_VALUE_STATE;
+}
+// The operand of an ATTENTION node that holds its sinks, or -1.
+static inline int mosa_attention_sinks(const mosa_graph *g, const mosa_node *node) {
+    int others = mosa_attention_paged(g, node) || node->attrs.attention.value_in_key ? 2 : 3;
+    return node->n_in > others ? others : -1;
 }
 int64_t mosa_shape_row_elements(const mosa_shape *shape);         // product of all dims but a leading MOSA_ROWS
 void mosa_graph_print(const mosa_graph *graph, void *stdio_file); // one readable line per node, for --verbose and tests

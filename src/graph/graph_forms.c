@@ -121,6 +121,7 @@ mosa_value mosa_g_rope(mosa_graph *g, mosa_value x, mosa_value table, int head_w
 }
 
 mosa_value mosa_g_kv_write(mosa_graph *g, mosa_value k, mosa_value v, mosa_value state, const mosa_attrs *attention) {
+    if (attention->attention.value_in_key) return apply2(g, MOSA_OP_KV_WRITE, k, state, attention);
     return apply3(g, MOSA_OP_KV_WRITE, k, v, state, attention);
 }
 
@@ -128,6 +129,12 @@ mosa_value mosa_g_attention_kv(mosa_graph *g, mosa_value q, mosa_value state, co
     return apply2(g, MOSA_OP_ATTENTION, q, state, attention);
 }
 
+mosa_value mosa_g_attention_kv_sinks(mosa_graph *g, mosa_value q, mosa_value state, mosa_value sinks,
+                                     const mosa_attrs *attention) {
+    return apply3(g, MOSA_OP_ATTENTION, q, state, sinks, attention);
+}
+
 mosa_value mosa_g_attention(mosa_graph *g, mosa_value q, mosa_value k, mosa_value v, const mosa_attrs *attention) {
+    if (attention->attention.value_in_key) return apply2(g, MOSA_OP_ATTENTION, q, k, attention);
     return apply3(g, MOSA_OP_ATTENTION, q, k, v, attention);
 }

@@ -23,7 +23,7 @@ static void print_route(const mosa_attrs *attrs, FILE *file) {
         (void)fprintf(file, " groups=%d/%d", attrs->moe_route.top_groups, attrs->moe_route.groups);
 }
 
-static void print_attrs(const mosa_node *node, FILE *file) {
+static void print_attrs(const mosa_graph *graph, const mosa_node *node, FILE *file) {
     static const char *const acts[] = {"silu", "gelu", "gelu_tanh", "relu", "sigmoid", "clamped_swiglu"};
     const mosa_attrs *attrs = &node->attrs;
     switch (node->op) {
@@ -65,6 +65,9 @@ static void print_attrs(const mosa_node *node, FILE *file) {
         if (attrs->attention.window) (void)fprintf(file, " window=%d", attrs->attention.window);
         if (attrs->attention.softcap > 0) (void)fprintf(file, " softcap=%g", (double)attrs->attention.softcap);
         if (attrs->attention.causal) (void)fputs(" causal", file);
+        if (attrs->attention.value_width) (void)fprintf(file, " value_width=%d", attrs->attention.value_width);
+        if (attrs->attention.value_in_key) (void)fputs(" value_in_key", file);
+        if (mosa_attention_sinks(graph, node) >= 0) (void)fputs(" sinks", file);
         break;
     case MOSA_OP_QUANTIZE_ROWS:
         (void)fprintf(file, " layout=%d", attrs->quantize.layout);
@@ -86,7 +89,7 @@ static void print_node(const mosa_graph *graph, const mosa_node *node, FILE *fil
         print_value_name(graph, node->in[i], file);
     }
     (void)fputc(')', file);
-    print_attrs(node, file);
+    print_attrs(graph, node, file);
     (void)fputc('\n', file);
 }
 

@@ -64,7 +64,7 @@ static int32_t reader_of(const mosa_graph *graph, mosa_value state) {
     int32_t found = -1;
     for (int32_t n = 0; n < graph->n_nodes; n++) {
         const mosa_node *node = &graph->nodes[n];
-        if (node->op != MOSA_OP_ATTENTION || node->n_in != 2 || node->in[1] != state) continue;
+        if (node->op != MOSA_OP_ATTENTION || node->in[1] != state) continue;
         if (found >= 0) return -1;
         found = n;
     }
@@ -77,13 +77,14 @@ static void match_rope_write(fuser *f, int32_t n) {
     const mosa_node *write = &graph->nodes[n];
     int32_t rope_k = producer_of(f, write->in[0], MOSA_OP_ROPE);
     int32_t attention = reader_of(graph, write->out[0]);
-    if (rope_k < 0 || attention < 0 || f->uses[write->in[0]] != 1) return;
+    if (rope_k < 0 || attention < 0 || f->uses[write->in[0]] != 1 || write->attrs.attention.value_in_key) return;
     mosa_value q = graph->nodes[attention].in[0];
     int32_t rope_q = producer_of(f, q, MOSA_OP_ROPE);
     if (rope_q < 0 || rope_q > n || rope_q == rope_k || f->uses[q] != 1) return;
     const mosa_node *nk = &graph->nodes[rope_k], *nq = &graph->nodes[rope_q];
     if (nk->in[1] != nq->in[1] || nk->attrs.rope.head_width != nq->attrs.rope.head_width ||
-        nk->attrs.rope.rot != nq->attrs.rope.rot || nk->attrs.rope.style != nq->attrs.rope.style)
+        nk->attrs.rope.rot != nq->attrs.rope.rot || nk->attrs.rope.style != nq->attrs.rope.style ||
+        nk->attrs.rope.head_width != write->attrs.attention.head_width)
         return;
     f->plan[n] = (fusion){FUSE_ROPE_WRITE, rope_k, rope_q};
     f->plan[rope_k].act = f->plan[rope_q].act = DROP;

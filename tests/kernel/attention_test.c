@@ -22,6 +22,7 @@ typedef struct attention_case {
     mosa_segment segments[SEGMENTS_MAX];
     int32_t pages[PAGES];
     mosa_value q, k, v;
+    bool sinks;
 } attention_case;
 
 static void set_attrs(attention_case *c, int group, int kv_heads, int width) {
@@ -49,20 +50,32 @@ static void cut_segments(attention_case *c, int32_t longest, bool paged) {
     p->batch.segments = c->segments;
 }
 
+// Appends the sinks to n operands where the case has them.
+static int add_sinks(attention_case *c, mosa_value *in, int n) {
+    if (c->sinks) in[n++] = op_vector(&c->p, c->attrs.attention.heads, 4);
+    return n;
+}
+
 static void over_pages(attention_case *c, int page_tokens, mosa_dtype dtype) {
-    mosa_kv_spec spec = {2, c->attrs.attention.kv_heads, c->attrs.attention.head_width, page_tokens, PAGES, dtype};
+    mosa_kv_spec spec = {2,     c->attrs.attention.kv_heads,    c->attrs.attention.head_width,  page_tokens, PAGES,
+                         dtype, c->attrs.attention.value_width, c->attrs.attention.value_in_key};
     c->kv = op_kv_create(&c->p, &spec);
     c->attrs.attention.layer = 1;
     mosa_value q = op_rows(&c->p, (int64_t)c->attrs.attention.heads * spec.head_width, 1);
-    op_apply(&c->p, MOSA_OP_ATTENTION, (mosa_value[]){q, op_state(&c->p, c->kv)}, 2, &c->attrs, NULL);
+    mosa_value in[3] = {q, op_state(&c->p, c->kv)};
+    op_apply(&c->p, MOSA_OP_ATTENTION, in, add_sinks(c, in, 2), &c->attrs, NULL);
 }
 
 static void over_rows(attention_case *c) {
     int64_t width = c->attrs.attention.head_width;
     c->q = op_rows(&c->p, c->attrs.attention.heads * width, 1);
     c->k = op_rows(&c->p, c->attrs.attention.kv_heads * width, 1);
-    c->v = op_rows(&c->p, c->attrs.attention.kv_heads * width, 1);
-    op_apply(&c->p, MOSA_OP_ATTENTION, (mosa_value[]){c->q, c->k, c->v}, 3, &c->attrs, NULL);
+    mosa_value in[4] = {c->q, c->k};
+    int n = 2;
+    if (!c->attrs.attention.value_in_key)
+        in[n++] = c->v =
+            op_rows(&c->p, (int64_t)c->attrs.attention.kv_heads * mosa_attention_value_width(&c->attrs), 1);
+    op_apply(&c->p, MOSA_OP_ATTENTION, in, add_sinks(c, in, n), &c->attrs, NULL);
 }
 
 static void close_case(attention_case *c) {
@@ -84,6 +97,9 @@ static void random_shapes_match_the_reference(void **state) {
                   widths[i % MOSA_COUNT(widths)]);
         if (i % 4 == 1) c.attrs.attention.window = 1 + (int)op_below(&c.p, 400);
         if (i % 5 == 2) c.attrs.attention.softcap = 3;
+        c.sinks = i % 7 > 4;
+        if (i % 5 > 2) c.attrs.attention.value_width = widths[op_below(&c.p, (int64_t)(i % MOSA_COUNT(widths)) + 1)];
+        c.attrs.attention.value_in_key = i % 10 > 6 && c.attrs.attention.value_width <= c.attrs.attention.head_width;
         bool paged = i % 3 != 2;
         cut_segments(&c, 600, paged);
         if (paged) {

@@ -230,7 +230,7 @@ mosa_kv *op_kv_create(op_problem *p, const mosa_kv_spec *spec) {
     size_t element = spec->dtype == MOSA_F16 ? 2 : 4;
     kv->spec = *spec;
     kv->v_offset = (size_t)spec->page_tokens * (size_t)spec->head_width * element;
-    kv->head_stride = 2 * kv->v_offset;
+    kv->head_stride = kv->v_offset + (size_t)spec->page_tokens * (size_t)mosa_kv_value_width(spec) * element;
     kv->page_stride = kv->head_stride * (size_t)spec->kv_heads;
     kv->layer_stride = kv->page_stride * (size_t)spec->pages;
     size_t count = kv->layer_stride * (size_t)spec->layers / element;

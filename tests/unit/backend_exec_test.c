@@ -139,7 +139,11 @@ static void pages_of_another_model_are_refused(void **state) {
     llama_session s;
     mosa_error err;
     check(llama_open(&s, &model, "cpu", 1, true, 8, &err), &err);
-    mosa_kv_spec specs[] = {{1, 2, 16, 16, 8, MOSA_F32}, {2, 1, 16, 16, 8, MOSA_F32}, {2, 2, 8, 16, 8, MOSA_F32}};
+    mosa_kv_spec specs[] = {{1, 2, 16, 16, 8, MOSA_F32},
+                            {2, 1, 16, 16, 8, MOSA_F32},
+                            {2, 2, 8, 16, 8, MOSA_F32},
+                            {2, 2, 16, 16, 8, MOSA_F32, .value_width = 8},
+                            {2, 2, 16, 16, 8, MOSA_F32, .value_in_key = true}};
     mosa_kv *own = s.kv;
     for (size_t i = 0; i < MOSA_COUNT(specs); i++) {
         check(s.backend->ops->kv_create(s.backend, &specs[i], &s.kv, &err), &err);
@@ -159,11 +163,18 @@ static void impossible_page_pools_are_refused(void **state) {
     mosa_error err;
     check(mosa_backend_open(&(mosa_backend_options){"cpu", 1}, &backend, &err), &err);
     static const mosa_kv_spec specs[] = {
-        {0, 2, 16, 16, 8, MOSA_F32},   {2, 0, 16, 16, 8, MOSA_F32},
-        {2, 2, 0, 16, 8, MOSA_F32},    {2, 2, 16, 24, 8, MOSA_F32},
-        {2, 2, 16, 512, 8, MOSA_F32},  {2, 2, 16, 0, 8, MOSA_F32},
-        {2, 2, 16, 16, 0, MOSA_F32},   {2, 2, 16, 16, 8, MOSA_Q8_0},
-        {2, 2, 2000, 16, 8, MOSA_F32}, {1 << 16, 1 << 16, 1024, 256, INT32_MAX, MOSA_F32}, // more bytes than there are
+        {0, 2, 16, 16, 8, MOSA_F32},
+        {2, 0, 16, 16, 8, MOSA_F32},
+        {2, 2, 0, 16, 8, MOSA_F32},
+        {2, 2, 16, 24, 8, MOSA_F32},
+        {2, 2, 16, 512, 8, MOSA_F32},
+        {2, 2, 16, 0, 8, MOSA_F32},
+        {2, 2, 16, 16, 0, MOSA_F32},
+        {2, 2, 16, 16, 8, MOSA_Q8_0},
+        {2, 2, 16, 16, 8, MOSA_F32, .value_width = 2000},
+        {2, 2, 16, 16, 8, MOSA_F32, .value_width = 17, .value_in_key = true},
+        {2, 2, 2000, 16, 8, MOSA_F32},
+        {1 << 16, 1 << 16, 1024, 256, INT32_MAX, MOSA_F32}, // more bytes than there are
     };
     for (size_t i = 0; i < MOSA_COUNT(specs); i++) {
         mosa_kv *kv = NULL;
@@ -172,6 +183,10 @@ static void impossible_page_pools_are_refused(void **state) {
         assert_true(strlen(err.message) > 0);
     }
     assert_int_equal(backend->ops->kv_page_bytes(&(mosa_kv_spec){2, 3, 64, 16, 8, MOSA_F16}), 2 * 3 * 2 * 16 * 64 * 2);
+    mosa_kv_spec spec = {2, 3, 64, 16, 8, MOSA_F16, .value_width = 32};
+    assert_int_equal(backend->ops->kv_page_bytes(&spec), 2 * 3 * 16 * (64 + 32) * 2);
+    spec.value_in_key = true;
+    assert_int_equal(backend->ops->kv_page_bytes(&spec), 2 * 3 * 16 * 64 * 2);
     backend->ops->destroy(backend);
 }
 

@@ -116,6 +116,7 @@ static void a_clamped_swiglu_is_close_everywhere(void **state) {
 // --------------------------------------------------------------------------------------------------------------
 
 enum { ROWS = 21, HEADS = 6, KV_HEADS = 2, WIDTH = 20, Q = HEADS * WIDTH, KV = KV_HEADS * WIDTH };
+enum { VALUE = 12 }; // columns of a value that is not as wide as its key
 
 static void fill(float *x, int n, uint64_t seed) {
     for (int i = 0; i < n; i++) x[i] = (float)mosa_rng_uniform(seed, (uint64_t)i) * 2 - 1;
@@ -198,10 +199,10 @@ static void rotation_turns_pairs_by_position_times_frequency(void **state) {
     }
 }
 
-// softmax(scale q k + mask) v in double precision for one head of one row of a segment.
-static void attend(const mosa_attrs *attrs, const float *q, const float *k, const float *v, int rows, int row,
-                   double *y) {
-    double weights[ROWS], sum = 0;
+// softmax(scale q k + mask) v in double precision for one head of one row of a segment; values lie v_stride apart.
+static void attend(const mosa_attrs *attrs, const float *q, const float *k, const float *v, int v_stride,
+                   const float *sink, int rows, int row, double *y) {
+    double weights[ROWS], sum = sink ? exp((double)*sink) : 0;
     for (int j = 0; j < rows; j++) {
         double dot = 0;
         for (int c = 0; c < WIDTH; c++) dot += (double)q[c] * (double)k[j * KV + c];
@@ -213,9 +214,9 @@ static void attend(const mosa_attrs *attrs, const float *q, const float *k, cons
         weights[j] = visible ? exp(dot) : 0;
         sum += weights[j];
     }
-    for (int c = 0; c < WIDTH; c++) {
+    for (int c = 0; c < mosa_attention_value_width(attrs); c++) {
         y[c] = 0;
-        for (int j = 0; j < rows; j++) y[c] += weights[j] / sum * (double)v[j * KV + c];
+        for (int j = 0; j < rows; j++) y[c] += weights[j] / sum * (double)v[j * v_stride + c];
     }
 }
 
@@ -225,8 +226,12 @@ static void attention_is_softmax_over_what_a_row_sees(void **state) {
     fill(q, ROWS * Q, 11);
     fill(k, ROWS * KV, 12);
     fill(v, ROWS * KV, 13);
-    for (int variant = 0; variant < 6; variant++) {
+    static const float sinks[HEADS] = {1.5f, -2, 0, 3, -40, 0.3f};
+    const mosa_weight sinks_weight = {.vector = sinks};
+    // Causal or not; a window, a cap; sinks; values narrower than keys, of their own or in them.
+    for (int variant = 0; variant < 36; variant++) {
         mosa_graph *g = mosa_graph_create(NULL);
+        int values = variant / 12, form = variant / 2 % 6;
         mosa_attrs attrs;
         memset(&attrs, 0, sizeof attrs);
         attrs.attention.heads = HEADS;
@@ -234,30 +239,47 @@ static void attention_is_softmax_over_what_a_row_sees(void **state) {
         attrs.attention.head_width = WIDTH;
         attrs.attention.scale = 0.7f;
         attrs.attention.causal = variant % 2;
-        attrs.attention.window = variant / 2 == 1 ? 4 : 0;
-        attrs.attention.softcap = variant / 2 == 2 ? 0.8f : 0;
-        mosa_value in[3] = {mosa_graph_input(g, "q", MOSA_F32, MOSA_SHAPE2(MOSA_ROWS, Q)),
-                            mosa_graph_input(g, "k", MOSA_F32, MOSA_SHAPE2(MOSA_ROWS, KV)),
-                            mosa_graph_input(g, "v", MOSA_F32, MOSA_SHAPE2(MOSA_ROWS, KV))};
-        mosa_graph_apply(g, MOSA_OP_ATTENTION, in, 3, &attrs);
+        attrs.attention.window = form % 3 == 1 ? 4 : 0;
+        attrs.attention.softcap = form % 3 == 2 ? 0.8f : 0;
+        attrs.attention.value_width = values ? VALUE : 0;
+        attrs.attention.value_in_key = values == 2;
+        int width = mosa_attention_value_width(&attrs), v_columns = KV_HEADS * width, y_columns = HEADS * width;
+        mosa_value in[4] = {mosa_graph_input(g, "q", MOSA_F32, MOSA_SHAPE2(MOSA_ROWS, Q)),
+                            mosa_graph_input(g, "k", MOSA_F32, MOSA_SHAPE2(MOSA_ROWS, KV))};
+        const void *bound[4] = {q, k};
+        int64_t stride[4] = {Q * 4, KV * 4};
+        int n = 2;
+        if (values < 2) {
+            in[n] = mosa_graph_input(g, "v", MOSA_F32, MOSA_SHAPE2(MOSA_ROWS, v_columns));
+            stride[n] = v_columns * 4;
+            bound[n++] = v;
+        }
+        if (form >= 3) {
+            in[n] = mosa_graph_weight(g, "s", MOSA_F32, MOSA_SHAPE1(HEADS));
+            bound[n++] = &sinks_weight;
+        }
+        assert_int_not_equal(mosa_graph_apply(g, MOSA_OP_ATTENTION, in, n, &attrs), MOSA_NO_VALUE);
         mosa_segment segments[2] = {{0, 8, 0, 0, NULL}, {8, ROWS - 8, 0, 0, NULL}};
         mosa_batch batch = {ROWS, 2, segments};
         mosa_cpu_args args = {.graph = g,
                               .node = &g->nodes[0],
                               .rows = ROWS,
                               .batch = &batch,
-                              .in = {q, k, v},
+                              .in = {bound[0], bound[1], bound[2], bound[3]},
                               .out = {y},
-                              .in_stride = {Q * 4, KV * 4, KV * 4},
-                              .out_stride = {Q * 4}};
+                              .in_stride = {stride[0], stride[1], stride[2], stride[3]},
+                              .out_stride = {y_columns * 4}};
         mosa_ref_attention(&args, 0, 1);
         for (int t = 0; t < ROWS; t++)
             for (int h = 0; h < HEADS; h++) {
                 const mosa_segment *s = &segments[t >= 8];
-                int at = s->row_begin * KV + h / (HEADS / KV_HEADS) * WIDTH;
+                int kv_head = h / (HEADS / KV_HEADS);
+                const float *key = k + s->row_begin * KV + kv_head * WIDTH;
+                const float *value = values == 2 ? key : v + s->row_begin * v_columns + kv_head * width;
                 double expected[WIDTH];
-                attend(&attrs, q + t * Q + h * WIDTH, k + at, v + at, s->row_count, t - s->row_begin, expected);
-                for (int c = 0; c < WIDTH; c++) assert_float_equal(y[t * Q + h * WIDTH + c], expected[c], 1e-6);
+                attend(&attrs, q + t * Q + h * WIDTH, key, value, values == 2 ? KV : v_columns,
+                       form >= 3 ? &sinks[h] : NULL, s->row_count, t - s->row_begin, expected);
+                for (int c = 0; c < width; c++) assert_float_equal(y[t * y_columns + h * width + c], expected[c], 1e-6);
             }
         mosa_graph_destroy(g);
     }

@@ -82,6 +82,17 @@ static void every_op_infers_its_shape(void **state) {
     assert_int_equal(mosa_graph_value(g, next)->slot, mosa_graph_value(g, s.state)->slot);
     assert_shape(g, mosa_g_attention_kv(g, s.x64, next, &a), MOSA_ROWS, 64);
     assert_shape(g, mosa_g_attention(g, s.x64, s.x32, s.x32, &a), MOSA_ROWS, 64);
+    assert_shape(g, mosa_g_attention_kv_sinks(g, s.x64, next, mosa_graph_weight(g, "s", MOSA_F32, MOSA_SHAPE1(4)), &a),
+                 MOSA_ROWS, 64);
+    a.attention.value_width = 32;
+    assert_shape(g, mosa_g_attention(g, s.x64, s.x32, s.y64, &a), MOSA_ROWS, 128);
+    mosa_value other = mosa_g_kv_write(g, s.x32, s.y64, next, &a);
+    assert_shape(g, mosa_g_attention_kv(g, s.x64, other, &a), MOSA_ROWS, 128);
+    a.attention.value_width = 12;
+    a.attention.value_in_key = true;
+    assert_shape(g, mosa_g_attention(g, s.x64, s.x32, MOSA_NO_VALUE, &a), MOSA_ROWS, 48);
+    other = mosa_g_kv_write(g, s.x32, MOSA_NO_VALUE, other, &a);
+    assert_shape(g, mosa_g_attention_kv(g, s.x64, other, &a), MOSA_ROWS, 48);
     mosa_graph_destroy(g);
 }
 
@@ -249,6 +260,35 @@ static void bad_old_state(sources *s) {
     mosa_g_kv_write(s->g, s->x32, s->x32, s->state, &a);
     mosa_g_attention_kv(s->g, s->x64, s->state, &a);
 }
+static void bad_values(sources *s) {
+    mosa_attrs a = attention_attrs(4, 2, 16);
+    a.attention.value_width = 24;
+    mosa_g_attention(s->g, s->x64, s->x32, s->x32, &a);
+}
+static void bad_values_in_key(sources *s) {
+    mosa_attrs a = attention_attrs(4, 2, 16);
+    a.attention.value_width = 24;
+    a.attention.value_in_key = true;
+    mosa_g_attention_kv(s->g, s->x64, s->state, &a);
+}
+static void bad_write_twice(sources *s) {
+    mosa_attrs a = attention_attrs(4, 2, 16);
+    a.attention.value_in_key = true;
+    mosa_graph_apply(s->g, MOSA_OP_KV_WRITE, (mosa_value[]){s->x32, s->x32, s->state}, 3, &a);
+}
+static void bad_write_no_values(sources *s) {
+    mosa_attrs a = attention_attrs(4, 2, 16);
+    mosa_graph_apply(s->g, MOSA_OP_KV_WRITE, (mosa_value[]){s->x32, s->state}, 2, &a);
+}
+static void bad_sinks(sources *s) {
+    mosa_attrs a = attention_attrs(4, 2, 16);
+    mosa_g_attention_kv_sinks(s->g, s->x64, s->state, s->w32, &a);
+}
+static void bad_extra(sources *s) {
+    mosa_attrs a = attention_attrs(4, 2, 16);
+    mosa_value sinks = mosa_graph_weight(s->g, "s", MOSA_F32, MOSA_SHAPE1(4));
+    mosa_graph_apply(s->g, MOSA_OP_ATTENTION, (mosa_value[]){s->x64, s->state, sinks, s->w32}, 4, &a);
+}
 static void bad_quantize(sources *s) {
     mosa_attrs attrs = {.quantize = {0, 0}};
     mosa_graph_apply(s->g, MOSA_OP_QUANTIZE_ROWS, &s->x64, 1, &attrs);
@@ -314,6 +354,12 @@ static const bad_case bad_cases[] = {
     {"attention over pages without causality", bad_causal, {"attention", "causal"}},
     {"attention over no state", bad_state, {"attention", "'y64'", "state"}},
     {"attention over fixed rows", bad_fixed_rows, {"attention", "'fixed'", "rows"}},
+    {"value width", bad_values, {"attention", "'x32' f32 [T,32]", "2 heads of 24"}},
+    {"values wider than their keys", bad_values_in_key, {"attention", "24 columns in keys of 16"}},
+    {"values beside keys that hold them", bad_write_twice, {"kv_write", "holds the values already"}},
+    {"write without values", bad_write_no_values, {"kv_write", "has no values"}},
+    {"a sink per head", bad_sinks, {"attention", "'w32' f32 [32]", "[4]"}},
+    {"an operand behind the sinks", bad_extra, {"attention", "'w32'", "too many"}},
     {"old state", bad_old_state, {"attention", "later version"}},
     {"quantize without a layout", bad_quantize, {"quantize_rows", "layout"}},
     {"output of a weight", bad_output, {"output 0", "weight"}},

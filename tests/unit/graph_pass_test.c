@@ -83,7 +83,7 @@ static void fusion_keeps_values_that_others_use(void **state) {
 
 static void rotation_is_not_fused_when_something_else_sees_it(void **state) {
     (void)state;
-    for (int variant = 0; variant < 3; variant++) {
+    for (int variant = 0; variant < 4; variant++) {
         mosa_graph *g = mosa_graph_create(NULL);
         mosa_value q = mosa_graph_input(g, "q", MOSA_F32, MOSA_SHAPE2(MOSA_ROWS, 32));
         mosa_value k = mosa_graph_input(g, "k", MOSA_F32, MOSA_SHAPE2(MOSA_ROWS, 32));
@@ -94,6 +94,7 @@ static void rotation_is_not_fused_when_something_else_sees_it(void **state) {
         a.attention.head_width = 16;
         a.attention.scale = 1;
         a.attention.causal = true;
+        a.attention.value_in_key = variant == 3;
         mosa_value rq = mosa_g_rope(g, q, t, 16, MOSA_ROPE_HALF);
         mosa_value rk = mosa_g_rope(g, k, t, 16, variant == 2 ? MOSA_ROPE_INTERLEAVED : MOSA_ROPE_HALF);
         mosa_value s = mosa_g_kv_write(g, rk, k, mosa_graph_state(g, "kv"), &a);

@@ -267,8 +267,11 @@ static mosa_status check_states(const mosa_exec *exec, const mosa_batch *batch, 
         const mosa_node *node = &graph->nodes[p->node];
         const mosa_attrs *attrs = node->op == MOSA_OP_ROPE_KV_WRITE ? &node->attrs2 : &node->attrs;
         const mosa_kv_spec *spec = &bindings->states[p->slot]->spec;
-        if (attrs->attention.layer >= spec->layers || attrs->attention.kv_heads != spec->kv_heads ||
-            attrs->attention.head_width != spec->head_width)
+        bool fits = attrs->attention.layer < spec->layers && attrs->attention.kv_heads == spec->kv_heads &&
+                    attrs->attention.head_width == spec->head_width &&
+                    attrs->attention.value_in_key == spec->value_in_key &&
+                    (spec->value_in_key || mosa_attention_value_width(attrs) == mosa_kv_value_width(spec));
+        if (!fits)
             return mosa_fail(err, MOSA_EINVALID, "state %d does not fit layer %d of the graph", p->slot,
                              attrs->attention.layer);
     }

@@ -12,6 +12,9 @@ static mosa_status check_spec(const mosa_kv_spec *spec, mosa_error *err) {
         spec->head_width <= 0 || spec->head_width > MOSA_HEAD_WIDTH_MAX)
         return mosa_fail(err, MOSA_EINVALID, "kv: %d layers of %d heads of %d columns are out of range", spec->layers,
                          spec->kv_heads, spec->head_width);
+    if (spec->value_width < 0 || spec->value_width > MOSA_HEAD_WIDTH_MAX ||
+        (spec->value_in_key && spec->value_width > spec->head_width))
+        return mosa_fail(err, MOSA_EINVALID, "kv: values of %d columns are out of range", spec->value_width);
     if (spec->page_tokens <= 0 || spec->page_tokens % 16 || MOSA_ATTENTION_SPLIT % spec->page_tokens)
         return mosa_fail(err, MOSA_EINVALID, "kv: %d positions per page, must be a multiple of 16 that divides %d",
                          spec->page_tokens, (int)MOSA_ATTENTION_SPLIT);
@@ -23,8 +26,8 @@ static mosa_status check_spec(const mosa_kv_spec *spec, mosa_error *err) {
 }
 
 size_t mosa_cpu_kv_page_bytes(const mosa_kv_spec *spec) {
-    return (size_t)spec->layers * (size_t)spec->kv_heads * 2 * (size_t)spec->page_tokens * (size_t)spec->head_width *
-           element_bytes(spec);
+    size_t columns = (size_t)spec->head_width + (size_t)mosa_kv_value_width(spec);
+    return (size_t)spec->layers * (size_t)spec->kv_heads * (size_t)spec->page_tokens * columns * element_bytes(spec);
 }
 
 double mosa_cpu_kv_element_bytes(const mosa_kv *kv) {
@@ -43,7 +46,8 @@ mosa_status mosa_cpu_kv_create(mosa_backend *backend, const mosa_kv_spec *spec, 
     if (!kv) return mosa_fail(err, MOSA_ENOMEM, "kv: out of memory");
     kv->spec = *spec;
     kv->v_offset = (size_t)spec->page_tokens * (size_t)spec->head_width * element_bytes(spec);
-    kv->head_stride = 2 * kv->v_offset;
+    kv->head_stride =
+        kv->v_offset + (size_t)spec->page_tokens * (size_t)mosa_kv_value_width(spec) * element_bytes(spec);
     kv->page_stride = kv->head_stride * (size_t)spec->kv_heads;
     kv->layer_stride = kv->page_stride * (size_t)spec->pages;
     kv->data = mosa_cpu_alloc(bytes);

@@ -128,7 +128,8 @@ static inline float *mosa_cpu_out_row(const mosa_cpu_args *args, int output, int
     return (float *)((char *)args->out[output] + row * args->out_stride[output]);
 }
 
-// KV pages on the CPU: for layer l, page p, kv head g: K rows [page_tokens][head_width], then V rows likewise.
+// KV pages on the CPU: for layer l, page p, kv head g: K rows [page_tokens][head_width], then V rows
+// [page_tokens][mosa_kv_value_width].
 struct mosa_kv {
     mosa_kv_spec spec;
     unsigned char *data;                                     // owned, zeroed, 64-byte aligned

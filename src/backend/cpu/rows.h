@@ -12,23 +12,27 @@ static inline int32_t mosa_cpu_segment_of(const mosa_batch *batch, int32_t row, 
 }
 
 // The positions [*lo, *end) that a row at `position` attends to (the contract of ref/attention.c). Both grow with it.
-static inline void mosa_cpu_visible(const mosa_node *node, const mosa_segment *segment, int32_t position, int32_t *lo,
-                                    int32_t *end) {
+static inline void mosa_cpu_visible(const mosa_cpu_args *args, const mosa_segment *segment, int32_t position,
+                                    int32_t *lo, int32_t *end) {
+    const mosa_node *node = args->node;
     int window = node->attrs.attention.window;
-    *lo = node->n_in == 2 ? 0 : segment->pos_begin; // a state knows the sequence from its first position
+    *lo = mosa_attention_paged(args->graph, node)
+              ? 0
+              : segment->pos_begin; // a state knows the sequence from its first position
     *end = node->attrs.attention.causal ? position + 1 : segment->pos_begin + segment->row_count;
     if (window == 0) return;
     if (position - window + 1 > *lo) *lo = position - window + 1;
     if (window <= *end - position) *end = position + window;
 }
 
-// Address of the head's key at a position; its value is kv->v_offset further.
+// Address of the head's key (value) at a position.
 static inline unsigned char *mosa_cpu_kv_at(const mosa_kv *kv, const mosa_segment *segment, int layer, int kv_head,
-                                            int32_t position) {
+                                            int32_t position, bool value) {
     size_t element = kv->spec.dtype == MOSA_F16 ? 2 : 4;
+    int width = value ? mosa_kv_value_width(&kv->spec) : kv->spec.head_width;
     int32_t page = segment->pages[position / kv->spec.page_tokens];
-    size_t in_page = (size_t)(position % kv->spec.page_tokens) * (size_t)kv->spec.head_width * element;
-    return mosa_kv_head(kv, layer, page, kv_head) + in_page;
+    size_t in_page = (size_t)(position % kv->spec.page_tokens) * (size_t)width * element;
+    return mosa_kv_head(kv, layer, page, kv_head) + (value ? kv->v_offset : 0) + in_page;
 }
 
 #endif

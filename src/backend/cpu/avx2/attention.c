@@ -46,8 +46,8 @@ static bool next_span(walk *w, tile_span *span) {
     span->row_count = left < w->rows_per_tile ? left : w->rows_per_tile;
     span->n = span->row_count * w->group;
     int32_t position = s->pos_begin + w->row, ignored;
-    mosa_cpu_visible(w->args->node, s, position, &span->lo, &ignored);
-    mosa_cpu_visible(w->args->node, s, position + span->row_count - 1, &ignored, &span->end);
+    mosa_cpu_visible(w->args, s, position, &span->lo, &ignored);
+    mosa_cpu_visible(w->args, s, position + span->row_count - 1, &ignored, &span->end);
     // Heads first: neighbours in the list read the same rows of q.
     if (++w->kv_head < w->args->node->attrs.attention.kv_heads) return true;
     w->kv_head = 0;
@@ -90,8 +90,7 @@ static void open_tile(const mosa_cpu_args *args, const tile_span *span, mosa_att
         memcpy(work->q + (int64_t)i * width,
                mosa_cpu_in_row(args, 0, row) + (int64_t)(span->kv_head * group + i % group) * width,
                (size_t)width * sizeof(float));
-        mosa_cpu_visible(args->node, segment, segment->pos_begin + (row - segment->row_begin), &tile->lo[i],
-                         &tile->end[i]);
+        mosa_cpu_visible(args, segment, segment->pos_begin + (row - segment->row_begin), &tile->lo[i], &tile->end[i]);
     }
 }
 
@@ -242,7 +241,9 @@ static void run_tiles(const mosa_cpu_args *args, const sharing *s, int thread, i
 void mosa_avx2_attention(const mosa_cpu_args *args, int thread, int n_threads) {
     const mosa_attrs *attrs = &args->node->attrs;
     int width = attrs->attention.head_width, group = attrs->attention.heads / attrs->attention.kv_heads;
-    if (width % 8 || width > MOSA_TILE_WIDTH || group > MOSA_TILE_VECTORS) {
+    bool plain = mosa_attention_value_width(attrs) == width && !attrs->attention.value_in_key &&
+                 mosa_attention_sinks(args->graph, args->node) < 0;
+    if (!plain || width % 8 || width > MOSA_TILE_WIDTH || group > MOSA_TILE_VECTORS) {
         if (args->phase == 0) mosa_ref_attention(args, thread, n_threads);
         return;
     }

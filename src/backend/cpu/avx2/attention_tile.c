@@ -26,7 +26,7 @@ static void widen_rows(const uint16_t *half, int count, float *out) {
 // are there to be read.
 static block get_block(const mosa_attention_tile *tile, int32_t position, int from, int to, bool value, float *buffer) {
     const mosa_cpu_args *args = tile->args;
-    if (args->node->n_in == 3) {
+    if (!mosa_attention_paged(args->graph, args->node)) {
         int64_t row = tile->segment->row_begin + ((int64_t)position - tile->segment->pos_begin);
         int operand = value ? 2 : 1;
         int64_t stride = args->in_stride[operand] / (int64_t)sizeof(float);
@@ -35,8 +35,7 @@ static block get_block(const mosa_attention_tile *tile, int32_t position, int fr
     }
     const mosa_kv *kv = args->in[1];
     const unsigned char *at =
-        mosa_cpu_kv_at(kv, tile->segment, args->node->attrs.attention.layer, tile->kv_head, position) +
-        (value ? kv->v_offset : 0);
+        mosa_cpu_kv_at(kv, tile->segment, args->node->attrs.attention.layer, tile->kv_head, position, value);
     if (kv->spec.dtype == MOSA_F32) return (block){(const float *)(const void *)at, tile->width};
     int first = from * tile->width;
     widen_rows((const uint16_t *)(const void *)at + first, (to - from) * tile->width, buffer + first);

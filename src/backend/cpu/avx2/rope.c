@@ -38,29 +38,33 @@ static void store_head(mosa_dtype dtype, const float *x, int width, unsigned cha
     }
 }
 
-// Keys and values of row t into its segment's pages; k is rotated on the way when rope is not NULL.
+// Keys and values of row t into its segment's pages; k is rotated on the way when rope is not NULL; v is NULL where
+// values are part of the keys.
 static void store_row(const mosa_cpu_args *args, const mosa_kv *kv, const mosa_attrs *attention, int32_t segment,
                       int32_t t, const float *k, const float *v, const mosa_attrs *rope, const float *table) {
     const mosa_segment *s = &args->batch->segments[segment];
     int32_t position = s->pos_begin + (t - s->row_begin);
-    int width = kv->spec.head_width;
+    int width = kv->spec.head_width, value_width = mosa_kv_value_width(&kv->spec), layer = attention->attention.layer;
     for (int g = 0; g < attention->attention.kv_heads; g++) {
-        unsigned char *to = mosa_cpu_kv_at(kv, s, attention->attention.layer, g, position);
+        unsigned char *to = mosa_cpu_kv_at(kv, s, layer, g, position, false);
         float rotated[MOSA_HEAD_WIDTH_MAX];
         if (rope) rope_head(rope, k + (int64_t)g * width, table, rotated);
         store_head(kv->spec.dtype, rope ? rotated : k + (int64_t)g * width, width, to);
-        store_head(kv->spec.dtype, v + (int64_t)g * width, width, to + kv->v_offset);
+        if (!v) continue;
+        store_head(kv->spec.dtype, v + (int64_t)g * value_width, value_width,
+                   mosa_cpu_kv_at(kv, s, layer, g, position, true));
     }
 }
 
 void mosa_avx2_kv_write(const mosa_cpu_args *args, int thread, int n_threads) {
+    bool in_key = args->node->attrs.attention.value_in_key;
     int64_t begin, end;
     mosa_cpu_share(args->rows, 1, thread, n_threads, &begin, &end);
     int32_t s = 0;
     for (int32_t t = (int32_t)begin; t < end; t++) {
         s = mosa_cpu_segment_of(args->batch, t, s);
-        store_row(args, args->in[2], &args->node->attrs, s, t, mosa_cpu_in_row(args, 0, t), mosa_cpu_in_row(args, 1, t),
-                  NULL, NULL);
+        store_row(args, args->in[in_key ? 1 : 2], &args->node->attrs, s, t, mosa_cpu_in_row(args, 0, t),
+                  in_key ? NULL : mosa_cpu_in_row(args, 1, t), NULL, NULL);
     }
 }
 

@@ -22,15 +22,17 @@ static void store_head(mosa_dtype dtype, const float *x, int width, unsigned cha
 }
 
 static void store_row(const mosa_kv *kv, const mosa_attrs *attention, const mosa_segment *segment, int32_t position,
-                      size_t offset, const float *x) {
+                      bool value, const float *x) {
+    int width = value ? mosa_kv_value_width(&kv->spec) : kv->spec.head_width;
     for (int g = 0; g < attention->attention.kv_heads; g++) {
-        unsigned char *to = mosa_cpu_kv_at(kv, segment, attention->attention.layer, g, position) + offset;
-        store_head(kv->spec.dtype, x + (int64_t)g * kv->spec.head_width, kv->spec.head_width, to);
+        unsigned char *to = mosa_cpu_kv_at(kv, segment, attention->attention.layer, g, position, value);
+        store_head(kv->spec.dtype, x + (int64_t)g * width, width, to);
     }
 }
 
 void mosa_ref_kv_write(const mosa_cpu_args *args, int thread, int n_threads) {
-    const mosa_kv *kv = args->in[2];
+    bool in_key = args->node->attrs.attention.value_in_key;
+    const mosa_kv *kv = args->in[in_key ? 1 : 2];
     int64_t begin, end;
     mosa_cpu_share(args->rows, 1, thread, n_threads, &begin, &end);
     int32_t s = 0;
@@ -38,8 +40,8 @@ void mosa_ref_kv_write(const mosa_cpu_args *args, int thread, int n_threads) {
         s = mosa_cpu_segment_of(args->batch, t, s);
         const mosa_segment *segment = &args->batch->segments[s];
         int32_t position = segment->pos_begin + (t - segment->row_begin);
-        store_row(kv, &args->node->attrs, segment, position, 0, mosa_cpu_in_row(args, 0, t));
-        store_row(kv, &args->node->attrs, segment, position, kv->v_offset, mosa_cpu_in_row(args, 1, t));
+        store_row(kv, &args->node->attrs, segment, position, false, mosa_cpu_in_row(args, 0, t));
+        if (!in_key) store_row(kv, &args->node->attrs, segment, position, true, mosa_cpu_in_row(args, 1, t));
     }
 }
 
@@ -60,8 +62,8 @@ void mosa_ref_rope_kv_write(const mosa_cpu_args *args, int thread, int n_threads
             float rotated[MOSA_HEAD_WIDTH_MAX];
             mosa_ref_rope_head(rope, mosa_cpu_in_row(args, 1, t) + g * width, table, rotated);
             store_head(kv->spec.dtype, rotated, (int)width,
-                       mosa_cpu_kv_at(kv, segment, attention->attention.layer, g, position));
+                       mosa_cpu_kv_at(kv, segment, attention->attention.layer, g, position, false));
         }
-        store_row(kv, attention, segment, position, kv->v_offset, mosa_cpu_in_row(args, 2, t));
+        store_row(kv, attention, segment, position, true, mosa_cpu_in_row(args, 2, t));
     }
 }
