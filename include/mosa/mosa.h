@@ -37,6 +37,8 @@ typedef struct mosa_engine_options {
     int max_queued;          // waiting; one more is refused with MOSA_EBUSY; 0 = 1024
     int max_batch_tokens;    // rows of one step, shared by prefill and decode; 0 = 512
     bool no_prefix_cache;    // do not share pages between requests with equal prefixes
+    const char *speculate;   // NULL or "off"; "ngram": guess from a sequence's own tokens. Never changes an output
+    int draft_tokens;        // guesses of one sequence in a step at most; 0 = 8
 } mosa_engine_options;
 
 typedef struct mosa_engine_info {
@@ -182,6 +184,7 @@ typedef struct mosa_engine_stats {
     int running, waiting;
     int64_t pages_used, pages_cached, pages_total; // used by sequences; kept only by the prefix tree; all
     uint64_t step_ns_last, step_ns_total;
+    uint64_t drafted, accepted; // tokens guessed ahead, and those of them that stood
 } mosa_engine_stats;
 void mosa_engine_get_stats(const mosa_engine *engine, mosa_engine_stats *stats); // any thread
 

@@ -44,6 +44,10 @@ static const mosa_metric table[MOSA_METRIC_COUNT] = {
                                      .labels = {"model", "result"}},
     [MOSA_METRIC_ENGINE_PREEMPTIONS] = {"mosa_engine_preemptions_total", MOSA_COUNTER,
                                         "Sequences that had to give their KV pages back.", .labels = {"model"}},
+    [MOSA_METRIC_ENGINE_DRAFTED_TOKENS] = {"mosa_engine_drafted_tokens_total", MOSA_COUNTER,
+                                           "Tokens guessed ahead (speculation).", .labels = {"model"}},
+    [MOSA_METRIC_ENGINE_ACCEPTED_TOKENS] = {"mosa_engine_accepted_tokens_total", MOSA_COUNTER,
+                                            "Guessed tokens that stood.", .labels = {"model"}},
     [MOSA_METRIC_ENGINE_PAGES] = {"mosa_engine_kv_pages", MOSA_GAUGE, "KV pages by use.", .labels = {"model", "state"}},
 };
 

@@ -68,6 +68,8 @@ static void collect_model(mosa_metrics *metrics, const mosa_api_model *model) {
         {MOSA_METRIC_ENGINE_CACHED_TOKENS, (double)stats->cached_tokens},
         {MOSA_METRIC_ENGINE_GENERATED_TOKENS, (double)stats->generated_tokens},
         {MOSA_METRIC_ENGINE_PREEMPTIONS, (double)stats->preemptions},
+        {MOSA_METRIC_ENGINE_DRAFTED_TOKENS, (double)stats->drafted},
+        {MOSA_METRIC_ENGINE_ACCEPTED_TOKENS, (double)stats->accepted},
     };
     for (size_t i = 0; i < MOSA_COUNT(rows); i++)
         mosa_metrics_set(metrics, rows[i].metric, rows[i].value, MOSA_LABELS(model->name));

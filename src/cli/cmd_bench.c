@@ -186,6 +186,8 @@ static mosa_status open_engine(bench *b, const char *name, int most, mosa_error 
                                   .device = flags->device,
                                   .quantize = flags->quantize,
                                   .kv_type = flags->kv_type,
+                                  .speculate = flags->speculate,
+                                  .draft_tokens = (int)flags->draft_tokens,
                                   .threads = (int)flags->threads,
                                   .context_tokens = flags->ctx ? flags->ctx : context,
                                   .max_sequences = most,

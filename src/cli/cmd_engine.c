@@ -46,6 +46,8 @@ static mosa_status open_engine(const mosa_settings *settings, mosa_engine **out,
         .max_queued = (int)settings->engine.max_queued,
         .max_batch_tokens = (int)settings->engine.max_batch_tokens,
         .no_prefix_cache = !settings->engine.prefix_cache,
+        .speculate = settings->engine.speculate,
+        .draft_tokens = (int)settings->engine.draft_tokens,
     };
     return mosa_engine_open(&options, out, err);
 }

@@ -17,6 +17,8 @@ mosa_status mosa_local_open(const char *name, const mosa_local_flags *flags, int
                                    .device = flags->device,
                                    .quantize = flags->quantize,
                                    .kv_type = flags->kv_type,
+                                   .speculate = flags->speculate,
+                                   .draft_tokens = (int)flags->draft_tokens,
                                    .threads = (int)flags->threads,
                                    .context_tokens = flags->ctx,
                                    .max_sequences = max_sequences};

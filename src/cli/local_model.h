@@ -12,7 +12,8 @@
 typedef struct mosa_local_flags {
     int64_t threads, ctx, max_tokens, seed, top_k;
     double temperature, top_p, min_p;
-    const char *kv_type, *quantize, *device;
+    int64_t draft_tokens;
+    const char *kv_type, *quantize, *device, *speculate;
     bool stats;
 } mosa_local_flags;
 
@@ -46,6 +47,19 @@ typedef struct mosa_local_flags {
          .choices = "q8_0|q4_k",                                                                                       \
          .help = "Quantise the matrices of an unquantised model while loading.",                                       \
          MOSA_OPTION_FIELD(values, local.quantize)},                                                                   \
+        {.flag = "--speculate",                                                                                        \
+         .type = MOSA_OPTION_CHOICE,                                                                                   \
+         .fallback = "off",                                                                                            \
+         .choices = "off|ngram",                                                                                       \
+         .help = "Guess tokens ahead from the text so far; the output stays the same.",                                \
+         MOSA_OPTION_FIELD(values, local.speculate)},                                                                  \
+        {.flag = "--draft-tokens",                                                                                     \
+         .type = MOSA_OPTION_INT,                                                                                      \
+         .fallback = "8",                                                                                              \
+         .min = 1,                                                                                                     \
+         .max = 64,                                                                                                    \
+         .help = "Tokens that are guessed ahead at most.",                                                             \
+         MOSA_OPTION_FIELD(values, local.draft_tokens)},                                                               \
     {                                                                                                                  \
         .flag = "--device", .type = MOSA_OPTION_STRING, .fallback = "cpu", .choices = "cpu|cpu:ref",                   \
         .help = "Where to run; cpu:ref uses the plain C kernels only.", MOSA_OPTION_FIELD(values, local.device)        \

@@ -16,6 +16,9 @@ enum {
     SEQUENCES_DEFAULT = 32,
     QUEUED_DEFAULT = 1024,
     ROWS_DEFAULT = 512,
+    DRAFT_DEFAULT = 8,
+    DRAFT_MAX = 64,
+    OUTPUTS_MAX = 64,
     SEQUENCES_MAX = 4096,
     ROWS_MAX = 65536,
     QUEUED_MAX = 1000000,
@@ -31,6 +34,10 @@ static mosa_status check_options(mosa_engine_options *o, mosa_error *err) {
     if (!o->max_sequences) o->max_sequences = SEQUENCES_DEFAULT;
     if (!o->max_queued) o->max_queued = QUEUED_DEFAULT;
     if (!o->max_batch_tokens) o->max_batch_tokens = ROWS_DEFAULT;
+    if (!o->speculate) o->speculate = "off";
+    if (!o->draft_tokens) o->draft_tokens = DRAFT_DEFAULT;
+    if (o->draft_tokens < 1 || o->draft_tokens > DRAFT_MAX)
+        return mosa_fail(err, MOSA_EINVALID, "draft_tokens is %d, must be 1 to %d", o->draft_tokens, DRAFT_MAX);
     if (o->max_batch_tokens < o->max_sequences) o->max_batch_tokens = o->max_sequences;
     if (o->max_sequences < 1 || o->max_sequences > SEQUENCES_MAX)
         return mosa_fail(err, MOSA_EINVALID, "max_sequences is %d, must be 1 to %d", o->max_sequences, SEQUENCES_MAX);
@@ -52,6 +59,18 @@ static mosa_status quantize_type(const mosa_engine_options *o, mosa_dtype *out, 
         return MOSA_OK;
     }
     return mosa_fail(err, MOSA_EINVALID, "quantize is \"%s\", must be q8_0 or q4_k", o->quantize);
+}
+
+static mosa_status speculation_kind(const mosa_engine_options *o, mosa_speculation *out, mosa_error *err) {
+    *out = strcmp(o->speculate, "ngram") == 0 ? MOSA_SPECULATE_NGRAM : MOSA_SPECULATE_OFF;
+    if (*out != MOSA_SPECULATE_OFF || strcmp(o->speculate, "off") == 0) return MOSA_OK;
+    return mosa_fail(err, MOSA_EINVALID, "speculate is \"%s\", must be off or ngram", o->speculate);
+}
+
+// Rows that one run of the head takes: one of each sequence, and the guesses behind it.
+static int head_rows(const mosa_engine_options *o, mosa_speculation speculation) {
+    int64_t rows = (int64_t)o->max_sequences * (speculation == MOSA_SPECULATE_OFF ? 1 : 1 + o->draft_tokens);
+    return rows < OUTPUTS_MAX ? (int)rows : OUTPUTS_MAX;
 }
 
 // --- KV pool ------------------------------------------------------------------------------------------------------
@@ -131,7 +150,7 @@ static mosa_status allocate_buffers(mosa_engine *e, const mosa_engine_options *o
     e->events = calloc((size_t)e->max_events, sizeof *e->events);
     e->text_offsets = calloc((size_t)e->max_events, sizeof *e->text_offsets);
     e->tops = calloc((size_t)e->max_events * MOSA_TOP_LOGPROBS_MAX, sizeof *e->tops);
-    bool text_ok = mosa_buf_reserve(&e->step_text, (size_t)o->max_sequences * 256) && mosa_buf_reserve(&e->piece, 4096);
+    bool text_ok = mosa_buf_reserve(&e->step_text, rows * 256) && mosa_buf_reserve(&e->piece, 4096);
     if (e->row_tokens && e->row_positions && e->segments && e->wanted && e->selected && e->events && e->text_offsets &&
         e->tops && text_ok)
         return MOSA_OK;
@@ -190,7 +209,9 @@ static mosa_status open_model(mosa_engine *e, const mosa_engine_options *o, mosa
 
 static mosa_status open_into(mosa_engine *e, const mosa_engine_options *o, mosa_error *err) {
     e->max_rows = o->max_batch_tokens;
-    e->max_outputs = o->max_sequences < 64 ? o->max_sequences : 64;
+    MOSA_TRY(speculation_kind(o, &e->speculation, err));
+    e->draft_tokens = o->draft_tokens;
+    e->max_outputs = head_rows(o, e->speculation);
     e->max_queued = o->max_queued;
     e->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (e->wake_fd < 0) return mosa_fail_errno(err, errno, "cannot create an event descriptor");
@@ -280,6 +301,8 @@ void mosa_engine_get_stats(const mosa_engine *engine, mosa_engine_stats *stats) 
         .cancelled = atomic_load_explicit(&c->cancelled, memory_order_relaxed),
         .failed = atomic_load_explicit(&c->failed, memory_order_relaxed),
         .preemptions = atomic_load_explicit(&c->preemptions, memory_order_relaxed),
+        .drafted = atomic_load_explicit(&c->drafted, memory_order_relaxed),
+        .accepted = atomic_load_explicit(&c->accepted, memory_order_relaxed),
         .running = (int)atomic_load_explicit(&c->running, memory_order_relaxed),
         .waiting = (int)atomic_load_explicit(&c->waiting, memory_order_relaxed),
         .pages_used = atomic_load_explicit(&c->pages_used, memory_order_relaxed),

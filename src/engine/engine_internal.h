@@ -18,6 +18,8 @@
 
 enum { MOSA_PAGE_TOKENS = 32 };
 
+typedef enum mosa_speculation { MOSA_SPECULATE_OFF, MOSA_SPECULATE_NGRAM } mosa_speculation;
+
 typedef struct mosa_cancel mosa_cancel;
 struct mosa_cancel {
     mosa_cancel *next;
@@ -34,6 +36,7 @@ typedef struct mosa_wanted_row {
 
 typedef struct mosa_engine_counters {
     _Atomic uint64_t steps, prompt_tokens, cached_tokens, generated_tokens, finished, cancelled, failed, preemptions;
+    _Atomic uint64_t drafted, accepted;
     _Atomic uint64_t step_ns_last, step_ns_total;
     _Atomic int64_t running, waiting, pages_used, pages_cached;
 } mosa_engine_counters;
@@ -47,6 +50,8 @@ struct mosa_engine {
     mosa_kv *kv;
     mosa_sequence_limits limits;
     int max_rows, max_outputs, max_queued;
+    mosa_speculation speculation;
+    int draft_tokens; // guesses of one sequence in a step at most
 
     // Any thread.
     _Atomic(mosa_sequence *) inbox;
@@ -87,6 +92,11 @@ void mosa_engine_finish_cancelled(mosa_engine *engine);
 mosa_status mosa_engine_sample(mosa_engine *engine, const float *hidden, mosa_error *err);
 // Gives the events their texts, which move while the buffer grows: once, after the last event.
 void mosa_engine_attach_texts(mosa_engine *engine);
+
+// engine_guess.c
+void mosa_engine_guess(mosa_engine *engine); // before the plan: how many tokens each sequence guesses, and which
+void mosa_engine_count_guesses(mosa_engine *engine); // after the plan has cut them
+void mosa_engine_judge_guess(mosa_engine *engine, mosa_sequence *sequence, bool stands);
 
 // engine_embed.c: adds up the rows of embedding requests and ends those that are complete.
 mosa_status mosa_engine_pool_embeddings(mosa_engine *engine, const float *hidden, mosa_error *err);

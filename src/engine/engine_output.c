@@ -110,6 +110,7 @@ static void report_token(mosa_engine *e, mosa_sequence *q, int32_t token, const 
 // The next token of `q` is `token`. Where it was guessed its own row has run already and now counts as computed.
 static void append_token(mosa_engine *e, mosa_sequence *q, int32_t token, const float *logits) {
     bool guessed = q->n_draft > 0 && q->tokens[q->n_tokens] == token;
+    if (q->n_draft > 0) mosa_engine_judge_guess(e, q, guessed);
     q->n_draft = guessed ? q->n_draft - 1 : 0;
     q->tokens[q->n_tokens++] = token;
     if (guessed) mosa_scheduler_advance(&e->scheduler, q, 1);
@@ -129,8 +130,8 @@ static void use_logits(mosa_engine *e, const mosa_wanted_row *row, const float *
         score_prompt_token(e, row, logits);
         return;
     }
-    // A guess before this row was wrong, or the sequence has ended.
-    if (q->state != MOSA_SEQUENCE_RUNNING || row->position != q->n_tokens - 1) return;
+    // A row whose own token was a wrong guess does not count as computed; nor does one of a sequence that has ended.
+    if (q->state != MOSA_SEQUENCE_RUNNING || row->position >= q->n_computed) return;
     int32_t token = draw(e, q, logits);
     if (token >= 0) {
         append_token(e, q, token, logits);

@@ -92,6 +92,7 @@ static mosa_status run_batch(mosa_engine *e, int rows, mosa_error *err) {
     mosa_batch batch = {.rows = rows, .segments = e->segments, .n_segments = lay_out_rows(e)};
     const float *hidden;
     count_rows(e);
+    mosa_engine_count_guesses(e);
     MOSA_TRY(mosa_model_forward(e->model, e->row_tokens, e->row_positions, &batch, e->kv, &hidden, err));
     for (int i = 0; i < e->scheduler.n_running; i++) {
         mosa_sequence *q = e->scheduler.running[i];
@@ -112,6 +113,8 @@ mosa_status mosa_engine_step(mosa_engine *e, int timeout_ms, const mosa_event **
     mosa_buf_clear(&e->step_text);
     mosa_engine_drain_inbox(e);
     mosa_engine_finish_cancelled(e);
+    mosa_scheduler_admit(&e->scheduler);
+    mosa_engine_guess(e);
     int rows = mosa_scheduler_plan(&e->scheduler);
     note_admissions(e);
     if (rows > 0) {

@@ -221,9 +221,8 @@ static bool prefix_is_coming(const mosa_scheduler *s, const mosa_sequence *q, in
     return false;
 }
 
-// Moves queued sequences in while a slot and the pages of their whole prompt are there. Requests that wait for a prefix
-// let others pass; those that wait for pages do not, or a long prompt would starve.
-static void admit(mosa_scheduler *s) {
+// Requests that wait for a prefix let others pass; those that wait for pages do not, or a long prompt would starve.
+void mosa_scheduler_admit(mosa_scheduler *s) {
     for (int i = 0; i < s->n_queued && s->n_running < s->max_running;) {
         mosa_sequence *q = s->queued[i];
         int32_t matched = match_prefix(s, q);
@@ -263,7 +262,6 @@ static int plan_running(mosa_scheduler *s) {
 
 int mosa_scheduler_plan(mosa_scheduler *s) {
     for (int i = 0; i < s->n_running; i++) s->running[i]->rows = 0;
-    admit(s);
     int rows = plan_running(s);
     // Every page is held by half-read prompts: the last gives way until one can go on.
     while (rows == 0 && s->n_running > 1) {

@@ -39,6 +39,9 @@ void mosa_scheduler_finish(mosa_scheduler *scheduler); // sequences still listed
 // Takes over a sequence. The caller has made sure that there is room (max_queued counts what it admits).
 void mosa_scheduler_enqueue(mosa_scheduler *scheduler, mosa_sequence *sequence);
 
+// Moves queued sequences in while a slot and the pages of their whole prompt are there.
+void mosa_scheduler_admit(mosa_scheduler *scheduler);
+
 // Sets rows and row_begin of every running sequence (0 rows: not in this step); returns the rows in all.
 int mosa_scheduler_plan(mosa_scheduler *scheduler);
 

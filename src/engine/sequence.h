@@ -55,6 +55,7 @@ struct mosa_sequence {
     float *embedding;      // (width)
 
     int32_t n_draft; // guessed tokens behind the last one, of which n_tokens + n_draft < capacity
+    float hope;      // estimated chance that a guess stands; 0 = none made yet
     int32_t rows;    // of this step, guesses included
     int32_t row_begin;
 };

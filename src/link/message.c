@@ -247,7 +247,9 @@ void mosa_link_put_stats(mosa_buf *out, const mosa_engine_stats *stats) {
                                (uint64_t)stats->pages_cached,
                                (uint64_t)stats->pages_total,
                                stats->step_ns_last,
-                               stats->step_ns_total};
+                               stats->step_ns_total,
+                               stats->drafted,
+                               stats->accepted};
     size_t start = mosa_link_frame_begin(out, MOSA_LINK_STATS, 0);
     for (size_t i = 0; i < MOSA_COUNT(values); i++) mosa_link_put_u64(out, values[i]);
     mosa_link_frame_end(out, start);
@@ -271,6 +273,8 @@ mosa_status mosa_link_get_stats(const mosa_link_frame *frame, mosa_engine_stats 
     stats.pages_total = (int64_t)mosa_link_get_u64(&in);
     stats.step_ns_last = mosa_link_get_u64(&in);
     stats.step_ns_total = mosa_link_get_u64(&in);
+    stats.drafted = mosa_link_get_u64(&in);
+    stats.accepted = mosa_link_get_u64(&in);
     if (in.failed || in.left) return corrupt(err, "STATS has another size than expected");
     *out = stats;
     return MOSA_OK;

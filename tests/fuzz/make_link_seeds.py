@@ -37,7 +37,7 @@ SEEDS = {
     "hello": frame(1, b'{"version":"0.1.0","name":"tiny","width":64,"can_embed":true,"pid":7}'),
     "submit": frame(2, submit(), 77),
     "step": frame(4, event(1) + event(2, 2, 3) + event(3, 1, 0, (0.5, -0.5), b"") + event(4, 4, 0, (), b"", ERROR)),
-    "stats": frame(5, struct.pack("<15Q", *range(15))),
+    "stats": frame(5, struct.pack("<17Q", *range(17))),
     "error": frame(7, ERROR, 5),
     "several": frame(3, request=9) + frame(6) + frame(7, ERROR, 1) + frame(4, event(8)),
 }

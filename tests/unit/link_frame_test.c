@@ -218,7 +218,13 @@ static void greetings_statistics_and_errors_travel(void **state) {
     assert_string_equal(got_hello.token, "secret");
     mosa_buf_clear(&buf);
 
-    mosa_engine_stats stats = {.steps = 1, .generated_tokens = 1ull << 40, .running = 3, .pages_total = 7}, got_stats;
+    mosa_engine_stats stats = {.steps = 1,
+                               .generated_tokens = 1ull << 40,
+                               .running = 3,
+                               .pages_total = 7,
+                               .drafted = 9,
+                               .accepted = 8},
+                      got_stats;
     mosa_link_put_stats(&buf, &stats);
     frame = parse(&buf);
     assert_int_equal(mosa_link_get_stats(&frame, &got_stats, NULL), MOSA_OK);
