@@ -36,6 +36,8 @@ typedef struct mosa_engine_options {
     int max_sequences;       // running at the same time; 0 = 32
     int max_queued;          // waiting; one more is refused with MOSA_EBUSY; 0 = 1024
     int max_batch_tokens;    // rows of one step, shared by prefill and decode; 0 = 512
+    int max_adapters;        // LoRA adapters that may be loaded at the same time; 0 = none
+    int max_adapter_rank;    // largest rank of one; 0 = 64
     bool no_prefix_cache;    // do not share pages between requests with equal prefixes
     const char *speculate;   // NULL or "off"; "ngram": guess from a sequence's own tokens. Never changes an output
     int draft_tokens;        // guesses of one sequence in a step at most; 0 = 8
@@ -122,6 +124,7 @@ typedef struct mosa_request {
     bool prompt_logprobs; // also events for the prompt's tokens (from the second on)
     int priority;         // higher first; may push out running requests of lower priority
     uint64_t caller;      // who asks: equal priorities share the engine fairly between callers; 0 = anonymous
+    const char *adapter;  // name of a loaded adapter; NULL = the model itself
     bool no_speculation;  // run this request without guessed tokens; its output is the same either way
 } mosa_request;
 
@@ -160,7 +163,8 @@ typedef struct mosa_event {
 } mosa_event;
 
 // Queues a request. Everything is copied. Fails at once with a 4xx status when it can never run (prompt beyond the
-// context, unknown token, contradictory options) and MOSA_EBUSY when the queue is full. Any thread.
+// context, unknown token, contradictory options; MOSA_ENOTFOUND: unknown adapter) and MOSA_EBUSY when the queue is
+// full. Any thread.
 mosa_status mosa_engine_submit(mosa_engine *engine, const mosa_request *request, uint64_t *id, mosa_error *err);
 
 // The request ends with MOSA_FINISH_CANCELLED in the next step; unknown or finished ids are ignored. Any thread.
@@ -176,6 +180,29 @@ void mosa_engine_wake(mosa_engine *engine); // ends a waiting step early; any th
 typedef bool (*mosa_event_fn)(void *user, const mosa_event *event);
 mosa_status mosa_engine_generate(mosa_engine *engine, const mosa_request *request, mosa_event_fn on_event, void *user,
                                  mosa_error *err);
+
+// --- adapters -----------------------------------------------------------------------------------------------------
+
+// LoRA adapters beside the model's weights, each of which any request may name. Requests of several adapters and of
+// none run in one batch, and what one gets does not depend on the others. All from any thread, while requests run.
+
+enum { MOSA_ADAPTER_NAME_MAX = 127 };
+
+typedef struct mosa_adapter_info {
+    char name[MOSA_ADAPTER_NAME_MAX + 1];
+    int rank;         // its largest
+    int64_t bytes;    // resident
+    int64_t requests; // that use it now
+} mosa_adapter_info;
+
+// Loads a PEFT folder or a GGUF LoRA file under a name; takes as long as reading it. MOSA_EEXISTS when the name is
+// taken, MOSA_ELIMIT (max_adapters, max_adapter_rank), MOSA_EINVALID when it is for another model, MOSA_EUNSUPPORTED,
+// MOSA_ENOTFOUND, MOSA_ECORRUPT; the message names file and tensor.
+mosa_status mosa_engine_adapter_load(mosa_engine *engine, const char *name, const char *path, mosa_error *err);
+// No further request can name it; those that run go on, and its memory goes with the last. MOSA_ENOTFOUND.
+mosa_status mosa_engine_adapter_unload(mosa_engine *engine, const char *name, mosa_error *err);
+// Writes at most `capacity` entries, in order of loading; returns how many there are.
+int mosa_engine_get_adapters(mosa_engine *engine, mosa_adapter_info *out, int capacity);
 
 // --- numbers ------------------------------------------------------------------------------------------------------
 

@@ -45,6 +45,12 @@ static mosa_status check_options(mosa_engine_options *o, mosa_error *err) {
         return mosa_fail(err, MOSA_EINVALID, "max_batch_tokens is %d, must be 1 to %d", o->max_batch_tokens, ROWS_MAX);
     if (o->max_queued < 1 || o->max_queued > QUEUED_MAX)
         return mosa_fail(err, MOSA_EINVALID, "max_queued is %d, must be 1 to %d", o->max_queued, QUEUED_MAX);
+    if (o->max_adapters < 0 || o->max_adapters > MOSA_ADAPTERS_MAX)
+        return mosa_fail(err, MOSA_EINVALID, "max_adapters is %d, must be 0 to %d", o->max_adapters, MOSA_ADAPTERS_MAX);
+    if (!o->max_adapter_rank) o->max_adapter_rank = MOSA_ADAPTER_RANK_DEFAULT;
+    if (o->max_adapter_rank < 1 || o->max_adapter_rank > MOSA_MODEL_ADAPTER_RANK_MAX)
+        return mosa_fail(err, MOSA_EINVALID, "max_adapter_rank is %d, must be 1 to %d", o->max_adapter_rank,
+                         MOSA_MODEL_ADAPTER_RANK_MAX);
     if (o->context_tokens < 0 || o->kv_memory_bytes < 0 || o->threads < 0)
         return mosa_fail(err, MOSA_EINVALID, "an engine option is negative");
     return MOSA_OK;
@@ -145,14 +151,15 @@ static mosa_status allocate_buffers(mosa_engine *e, const mosa_engine_options *o
     e->row_tokens = calloc(rows, sizeof *e->row_tokens);
     e->row_positions = calloc(rows, sizeof *e->row_positions);
     e->segments = calloc((size_t)o->max_sequences, sizeof *e->segments);
+    e->step_adapters = calloc((size_t)o->max_sequences, sizeof(mosa_adapter *));
     e->wanted = calloc(rows, sizeof *e->wanted);
     e->selected = calloc((size_t)e->max_outputs * width, sizeof *e->selected);
     e->events = calloc((size_t)e->max_events, sizeof *e->events);
     e->text_offsets = calloc((size_t)e->max_events, sizeof *e->text_offsets);
     e->tops = calloc((size_t)e->max_events * MOSA_TOP_LOGPROBS_MAX, sizeof *e->tops);
     bool text_ok = mosa_buf_reserve(&e->step_text, rows * 256) && mosa_buf_reserve(&e->piece, 4096);
-    if (e->row_tokens && e->row_positions && e->segments && e->wanted && e->selected && e->events && e->text_offsets &&
-        e->tops && text_ok)
+    if (e->row_tokens && e->row_positions && e->segments && e->step_adapters && e->wanted && e->selected && e->events &&
+        e->text_offsets && e->tops && text_ok)
         return MOSA_OK;
     return mosa_fail(err, MOSA_ENOMEM, "out of memory for the buffers of a step");
 }
@@ -196,6 +203,7 @@ static mosa_status open_model(mosa_engine *e, const mosa_engine_options *o, mosa
                                 .context = o->context_tokens,
                                 .max_rows = o->max_batch_tokens,
                                 .max_outputs = e->max_outputs};
+    if (o->max_adapters > 0) model.max_adapter_rank = o->max_adapter_rank;
     MOSA_TRY(quantize_type(o, &model.quantize, err));
     MOSA_TRY(mosa_backend_open(&backend, &e->backend, err));
     MOSA_TRY(mosa_model_text_open(o->model, NULL, &e->text, err));
@@ -232,6 +240,7 @@ static mosa_status open_into(mosa_engine *e, const mosa_engine_options *o, mosa_
                                         .max_rows = e->max_rows,
                                         .share_prefixes = !o->no_prefix_cache};
     MOSA_TRY(mosa_scheduler_init(&e->scheduler, &scheduler, err));
+    MOSA_TRY(mosa_adapters_init(&e->adapters, e->model, o->max_adapters, err));
     MOSA_TRY(mosa_sampler_init(&e->sampler, e->info.vocab_size, err));
     return allocate_buffers(e, o, err);
 }
@@ -258,6 +267,7 @@ static void free_buffers(mosa_engine *e) {
     free(e->row_tokens);
     free(e->row_positions);
     free(e->segments);
+    free(e->step_adapters);
     free(e->wanted);
     free(e->selected);
     free(e->events);
@@ -276,6 +286,7 @@ void mosa_engine_close(mosa_engine *e) {
         e->finished = next;
     }
     mosa_scheduler_finish(&e->scheduler);
+    mosa_adapters_finish(&e->adapters);
     mosa_sampler_finish(&e->sampler);
     free_buffers(e);
     if (e->kv) e->backend->ops->kv_destroy(e->backend, e->kv);
@@ -284,6 +295,16 @@ void mosa_engine_close(mosa_engine *e) {
     if (e->backend) e->backend->ops->destroy(e->backend);
     if (e->wake_fd >= 0) close(e->wake_fd);
     free(e);
+}
+
+mosa_status mosa_engine_adapter_load(mosa_engine *engine, const char *name, const char *path, mosa_error *err) {
+    return mosa_adapters_load(&engine->adapters, name, path, err);
+}
+mosa_status mosa_engine_adapter_unload(mosa_engine *engine, const char *name, mosa_error *err) {
+    return mosa_adapters_unload(&engine->adapters, name, err);
+}
+int mosa_engine_get_adapters(mosa_engine *engine, mosa_adapter_info *out, int capacity) {
+    return mosa_adapters_list(&engine->adapters, out, capacity);
 }
 
 void mosa_engine_get_info(const mosa_engine *engine, mosa_engine_info *info) {

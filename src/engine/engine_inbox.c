@@ -25,11 +25,16 @@ mosa_status mosa_engine_submit(mosa_engine *engine, const mosa_request *request,
         return MOSA_EBUSY; // whether or not the caller wants the message
     }
     mosa_sequence *sequence;
-    mosa_status status = mosa_sequence_create(request, &engine->limits, &sequence, err);
+    mosa_engine_adapter *adapter = NULL;
+    mosa_status status = MOSA_OK;
+    if (request->adapter) status = mosa_adapters_ref(&engine->adapters, request->adapter, &adapter, err);
+    if (status == MOSA_OK) status = mosa_sequence_create(request, &engine->limits, &sequence, err);
     if (status != MOSA_OK) {
+        mosa_adapters_unref(adapter);
         atomic_fetch_sub(&engine->n_waiting, 1);
         return status;
     }
+    sequence->adapter = adapter;
     sequence->waits = true;
     sequence->id = atomic_fetch_add(&engine->next_id, 1);
     *id = sequence->id;

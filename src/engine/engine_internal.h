@@ -8,6 +8,7 @@
 #define MOSA_ENGINE_ENGINE_INTERNAL_H
 
 #include "backend/backend.h"
+#include "engine/adapters.h"
 #include "engine/sampler.h"
 #include "engine/scheduler.h"
 #include "model/model.h"
@@ -61,19 +62,21 @@ struct mosa_engine {
     _Atomic bool sleeping;
     int wake_fd;
     mosa_engine_counters counters;
+    mosa_adapter_table adapters; // has its own lock, which a step never takes
 
     // Engine thread.
     mosa_scheduler scheduler;
     mosa_sampler sampler;
-    mosa_sequence *finished; // destroyed at the start of the next step
-    int32_t *row_tokens;     // (max_rows)
-    int32_t *row_positions;  // (max_rows)
-    mosa_segment *segments;  // (max_running)
-    mosa_wanted_row *wanted; // (max_rows)
-    float *selected;         // (max_outputs, D) hidden rows on their way to the head
-    mosa_event *events;      // (max_events)
-    size_t *text_offsets;    // (max_events) start of each event's text in step_text
-    mosa_logprob *tops;      // (max_events, MOSA_TOP_LOGPROBS_MAX)
+    mosa_sequence *finished;            // destroyed at the start of the next step
+    int32_t *row_tokens;                // (max_rows)
+    int32_t *row_positions;             // (max_rows)
+    mosa_segment *segments;             // (max_running)
+    const mosa_adapter **step_adapters; // (max_running) those of this step's segments
+    mosa_wanted_row *wanted;            // (max_rows)
+    float *selected;                    // (max_outputs, D) hidden rows on their way to the head
+    mosa_event *events;                 // (max_events)
+    size_t *text_offsets;               // (max_events) start of each event's text in step_text
+    mosa_logprob *tops;                 // (max_events, MOSA_TOP_LOGPROBS_MAX)
     int n_events, max_events;
     mosa_buf step_text; // texts of this step's events, one after another
     mosa_buf piece;     // scratch of one detokenized token

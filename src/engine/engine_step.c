@@ -20,7 +20,16 @@ static void free_finished(mosa_engine *e) {
 
 // --- rows ---------------------------------------------------------------------------------------------------------
 
-static int lay_out_rows(mosa_engine *e) {
+// Number of a sequence's adapter in this step's list, counted from 1; 0 for none.
+static int32_t number_adapter(mosa_engine *e, const mosa_sequence *q, int32_t *n_adapters) {
+    if (!q->adapter) return 0;
+    int32_t a = 0;
+    while (a < *n_adapters && e->step_adapters[a] != q->adapter->resident) a++;
+    if (a == *n_adapters) e->step_adapters[(*n_adapters)++] = q->adapter->resident;
+    return a + 1;
+}
+
+static int lay_out_rows(mosa_engine *e, int32_t *n_adapters) {
     int n = 0;
     for (int i = 0; i < e->scheduler.n_running; i++) {
         mosa_sequence *q = e->scheduler.running[i];
@@ -29,7 +38,8 @@ static int lay_out_rows(mosa_engine *e) {
                                           .row_count = q->rows,
                                           .pos_begin = q->n_computed,
                                           .n_pages = q->n_pages,
-                                          .pages = q->pages};
+                                          .pages = q->pages,
+                                          .adapter = number_adapter(e, q, n_adapters)};
         memcpy(e->row_tokens + q->row_begin, q->tokens + q->n_computed, (size_t)q->rows * sizeof *q->tokens);
         for (int32_t r = 0; r < q->rows; r++) e->row_positions[q->row_begin + r] = q->n_computed + r;
     }
@@ -89,7 +99,8 @@ static void note_reported(mosa_engine *e) {
 }
 
 static mosa_status run_batch(mosa_engine *e, int rows, mosa_error *err) {
-    mosa_batch batch = {.rows = rows, .segments = e->segments, .n_segments = lay_out_rows(e)};
+    mosa_batch batch = {.rows = rows, .segments = e->segments, .adapters = e->step_adapters};
+    batch.n_segments = lay_out_rows(e, &batch.n_adapters);
     const float *hidden;
     count_rows(e);
     mosa_engine_count_guesses(e);

@@ -11,7 +11,7 @@ struct mosa_prefix_node {
     mosa_prefix_node *parent; // NULL at the root's level
     mosa_prefix_node *hash_next;
     mosa_prefix_node *older, *newer; // LRU list, only while evictable
-    uint64_t hash;
+    uint64_t hash, salt;
     int32_t refs, children;
     bool used;      // holds a page
     bool evictable; // on the LRU list
@@ -48,8 +48,9 @@ static int32_t *node_tokens(const mosa_prefix_tree *tree, const mosa_prefix_node
 }
 
 // The parent's page id stands for the whole path: a parent cannot be evicted before its children.
-static uint64_t hash_of(const mosa_prefix_tree *tree, const mosa_prefix_node *parent, const int32_t *tokens) {
-    uint64_t seed = parent ? (uint64_t)(parent - tree->nodes) + 1 : 0;
+static uint64_t hash_of(const mosa_prefix_tree *tree, uint64_t salt, const mosa_prefix_node *parent,
+                        const int32_t *tokens) {
+    uint64_t seed = (parent ? (uint64_t)(parent - tree->nodes) + 1 : 0) ^ salt << 32;
     return mosa_hash_bytes(tokens, (size_t)tree->page_tokens * sizeof *tokens, seed);
 }
 
@@ -57,12 +58,13 @@ static mosa_prefix_node **bucket_of(const mosa_prefix_tree *tree, uint64_t hash)
     return &tree->buckets[hash & (uint64_t)(tree->n_buckets - 1)];
 }
 
-mosa_prefix_node *mosa_prefix_tree_find(const mosa_prefix_tree *tree, const mosa_prefix_node *parent,
+mosa_prefix_node *mosa_prefix_tree_find(const mosa_prefix_tree *tree, uint64_t salt, const mosa_prefix_node *parent,
                                         const int32_t *tokens) {
-    uint64_t hash = hash_of(tree, parent, tokens);
+    uint64_t hash = hash_of(tree, salt, parent, tokens);
     size_t bytes = (size_t)tree->page_tokens * sizeof *tokens;
     for (mosa_prefix_node *node = *bucket_of(tree, hash); node; node = node->hash_next)
-        if (node->hash == hash && node->parent == parent && memcmp(node_tokens(tree, node), tokens, bytes) == 0)
+        if (node->hash == hash && node->parent == parent && node->salt == salt &&
+            memcmp(node_tokens(tree, node), tokens, bytes) == 0)
             return node;
     return NULL;
 }
@@ -103,13 +105,14 @@ static void lru_remove(mosa_prefix_tree *tree, mosa_prefix_node *node) {
     node->evictable = false;
 }
 
-mosa_prefix_node *mosa_prefix_tree_insert(mosa_prefix_tree *tree, mosa_prefix_node *parent, const int32_t *tokens,
-                                          int32_t page) {
+mosa_prefix_node *mosa_prefix_tree_insert(mosa_prefix_tree *tree, uint64_t salt, mosa_prefix_node *parent,
+                                          const int32_t *tokens, int32_t page) {
     mosa_prefix_node *node = &tree->nodes[page];
     assert(!node->used && (!parent || parent->refs > 0));
-    uint64_t hash = hash_of(tree, parent, tokens);
+    uint64_t hash = hash_of(tree, salt, parent, tokens);
     mosa_prefix_node **bucket = bucket_of(tree, hash);
-    *node = (mosa_prefix_node){.parent = parent, .hash_next = *bucket, .hash = hash, .refs = 1, .used = true};
+    *node =
+        (mosa_prefix_node){.parent = parent, .hash_next = *bucket, .hash = hash, .salt = salt, .refs = 1, .used = true};
     *bucket = node;
     if (parent) parent->children++;
     memcpy(node_tokens(tree, node), tokens, (size_t)tree->page_tokens * sizeof *tokens);

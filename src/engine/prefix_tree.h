@@ -4,6 +4,7 @@
 // prompt.
 //   root ── page "Once upon a time" ── page " there was a king"
 //                                  └── page " there lived two"
+// Trees of different salts share nothing: pages that an adapter computed are found by its sequences alone.
 // Because a page's bits depend on its prefix alone, a sequence that reaches the same tokens can use the same page.
 //
 // Invariants: a node with references has a parent with references (a sequence refers to its whole path). A node without
@@ -31,13 +32,14 @@ typedef struct mosa_prefix_tree {
 mosa_status mosa_prefix_tree_init(mosa_prefix_tree *tree, int32_t pages, int32_t page_tokens, mosa_error *err);
 void mosa_prefix_tree_finish(mosa_prefix_tree *tree);
 
-// The child of `parent` (NULL = root) with exactly these page_tokens tokens; NULL when absent.
-mosa_prefix_node *mosa_prefix_tree_find(const mosa_prefix_tree *tree, const mosa_prefix_node *parent,
+// The child of `parent` (NULL = the root of `salt`) with exactly these page_tokens tokens; NULL when absent. Below the
+// root the salt is the parent's.
+mosa_prefix_node *mosa_prefix_tree_find(const mosa_prefix_tree *tree, uint64_t salt, const mosa_prefix_node *parent,
                                         const int32_t *tokens);
 
 // Adds a full page under `parent` and refers to it once. The page becomes the tree's. There must be no such child yet.
-mosa_prefix_node *mosa_prefix_tree_insert(mosa_prefix_tree *tree, mosa_prefix_node *parent, const int32_t *tokens,
-                                          int32_t page);
+mosa_prefix_node *mosa_prefix_tree_insert(mosa_prefix_tree *tree, uint64_t salt, mosa_prefix_node *parent,
+                                          const int32_t *tokens, int32_t page);
 
 void mosa_prefix_tree_ref(mosa_prefix_tree *tree, mosa_prefix_node *node);   // the parent must be referred to already
 void mosa_prefix_tree_unref(mosa_prefix_tree *tree, mosa_prefix_node *node); // children first

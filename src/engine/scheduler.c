@@ -113,7 +113,8 @@ static int32_t match_prefix(const mosa_scheduler *s, const mosa_sequence *q) {
     int32_t matched = 0, limit = (q->n_tokens - 1) / s->page_tokens;
     const mosa_prefix_node *node = NULL;
     while (matched < limit) {
-        node = mosa_prefix_tree_find(&s->tree, node, q->tokens + (size_t)matched * (size_t)s->page_tokens);
+        node = mosa_prefix_tree_find(&s->tree, mosa_sequence_salt(q), node,
+                                     q->tokens + (size_t)matched * (size_t)s->page_tokens);
         if (!node) break;
         matched++;
     }
@@ -122,7 +123,8 @@ static int32_t match_prefix(const mosa_scheduler *s, const mosa_sequence *q) {
 
 static void adopt_prefix(mosa_scheduler *s, mosa_sequence *q, int32_t pages) {
     for (int32_t i = 0; i < pages; i++) {
-        q->tip = mosa_prefix_tree_find(&s->tree, q->tip, q->tokens + (size_t)i * (size_t)s->page_tokens);
+        q->tip = mosa_prefix_tree_find(&s->tree, mosa_sequence_salt(q), q->tip,
+                                       q->tokens + (size_t)i * (size_t)s->page_tokens);
         mosa_prefix_tree_ref(&s->tree, q->tip);
         q->pages[i] = mosa_prefix_node_page(&s->tree, q->tip);
     }
@@ -138,7 +140,7 @@ void mosa_scheduler_advance(mosa_scheduler *s, mosa_sequence *q, int32_t positio
     while ((q->n_tree_pages + 1) * s->page_tokens <= q->n_computed) {
         const int32_t *tokens = q->tokens + (size_t)q->n_tree_pages * (size_t)s->page_tokens;
         int32_t *page = &q->pages[q->n_tree_pages];
-        mosa_prefix_node *known = mosa_prefix_tree_find(&s->tree, q->tip, tokens);
+        mosa_prefix_node *known = mosa_prefix_tree_find(&s->tree, mosa_sequence_salt(q), q->tip, tokens);
         if (known) {
             // Somebody computed the same page first; its bits are equal, so one of the two is enough.
             mosa_prefix_tree_ref(&s->tree, known);
@@ -146,7 +148,7 @@ void mosa_scheduler_advance(mosa_scheduler *s, mosa_sequence *q, int32_t positio
             *page = mosa_prefix_node_page(&s->tree, known);
             q->tip = known;
         } else {
-            q->tip = mosa_prefix_tree_insert(&s->tree, q->tip, tokens, *page);
+            q->tip = mosa_prefix_tree_insert(&s->tree, mosa_sequence_salt(q), q->tip, tokens, *page);
         }
         q->n_tree_pages++;
     }
@@ -215,7 +217,9 @@ static bool prefix_is_coming(const mosa_scheduler *s, const mosa_sequence *q, in
     if (end >= q->n_tokens) return false;
     for (int i = 0; i < s->n_running; i++) {
         const mosa_sequence *other = s->running[i];
-        if (other->n_computed >= end || other->n_tokens < end || mosa_sequence_embeds(other)) continue;
+        if (other->n_computed >= end || other->n_tokens < end || mosa_sequence_embeds(other) ||
+            other->adapter != q->adapter)
+            continue;
         if (memcmp(other->tokens, q->tokens, (size_t)end * sizeof *q->tokens) == 0) return true;
     }
     return false;

@@ -16,6 +16,7 @@
 #define MOSA_ENGINE_SEQUENCE_H
 
 #include "base/arena.h"
+#include "engine/adapters.h"
 #include "engine/prefix_tree.h"
 #include "engine/stop_matcher.h"
 #include "mosa/mosa.h"
@@ -33,6 +34,7 @@ struct mosa_sequence {
     uint64_t id;          // rises with arrival
     mosa_request request; // its pointers point into the arena
     mosa_arena arena;
+    mosa_engine_adapter *adapter; // referred to; NULL = the model itself
     mosa_sequence_state state;
     bool cancelled;
     bool waits;   // the engine's n_waiting counts it
@@ -74,6 +76,10 @@ void mosa_sequence_destroy(mosa_sequence *sequence); // NULL-safe; pages must ha
 
 static inline bool mosa_sequence_embeds(const mosa_sequence *s) {
     return s->request.kind != MOSA_GENERATE;
+}
+// What keeps its pages apart from those of other adapters (prefix_tree.h).
+static inline uint64_t mosa_sequence_salt(const mosa_sequence *s) {
+    return s->adapter ? s->adapter->id : 0;
 }
 static inline int32_t mosa_sequence_generated(const mosa_sequence *s) {
     return s->n_tokens - s->n_prompt;

@@ -13,6 +13,8 @@
 
 typedef struct mosa_model mosa_model;
 
+enum { MOSA_MODEL_ADAPTER_RANK_MAX = 4096 };
+
 typedef struct mosa_model_options {
     const char *path;
     mosa_dtype quantize;  // matrices of an unquantised model become this at load; MOSA_F32 = keep

@@ -21,12 +21,16 @@ static mosa_prefix_tree new_tree(int32_t pages) {
 static void a_page_is_found_under_its_parent_only(void **state) {
     (void)state;
     mosa_prefix_tree tree = new_tree(8);
-    mosa_prefix_node *a = mosa_prefix_tree_insert(&tree, NULL, page_a, 3);
-    mosa_prefix_node *b = mosa_prefix_tree_insert(&tree, a, page_b, 5);
-    assert_ptr_equal(mosa_prefix_tree_find(&tree, NULL, page_a), a);
-    assert_ptr_equal(mosa_prefix_tree_find(&tree, a, page_b), b);
-    assert_null(mosa_prefix_tree_find(&tree, NULL, page_b));
-    assert_null(mosa_prefix_tree_find(&tree, a, page_c));
+    mosa_prefix_node *a = mosa_prefix_tree_insert(&tree, 0, NULL, page_a, 3);
+    mosa_prefix_node *b = mosa_prefix_tree_insert(&tree, 0, a, page_b, 5);
+    assert_ptr_equal(mosa_prefix_tree_find(&tree, 0, NULL, page_a), a);
+    assert_ptr_equal(mosa_prefix_tree_find(&tree, 0, a, page_b), b);
+    assert_null(mosa_prefix_tree_find(&tree, 0, NULL, page_b));
+    assert_null(mosa_prefix_tree_find(&tree, 0, a, page_c));
+    assert_null(mosa_prefix_tree_find(&tree, 7, NULL, page_a)); // an adapter's root is another
+    mosa_prefix_node *other = mosa_prefix_tree_insert(&tree, 7, NULL, page_a, 1);
+    assert_ptr_equal(mosa_prefix_tree_find(&tree, 7, NULL, page_a), other);
+    assert_ptr_equal(mosa_prefix_tree_find(&tree, 0, NULL, page_a), a);
     assert_int_equal(mosa_prefix_node_page(&tree, b), 5);
     mosa_prefix_tree_finish(&tree);
 }
@@ -34,8 +38,8 @@ static void a_page_is_found_under_its_parent_only(void **state) {
 static void referenced_pages_are_never_evicted(void **state) {
     (void)state;
     mosa_prefix_tree tree = new_tree(8);
-    mosa_prefix_node *a = mosa_prefix_tree_insert(&tree, NULL, page_a, 0);
-    mosa_prefix_node *b = mosa_prefix_tree_insert(&tree, a, page_b, 1);
+    mosa_prefix_node *a = mosa_prefix_tree_insert(&tree, 0, NULL, page_a, 0);
+    mosa_prefix_node *b = mosa_prefix_tree_insert(&tree, 0, a, page_b, 1);
     assert_int_equal(mosa_prefix_tree_evict(&tree), -1);
     mosa_prefix_tree_unref(&tree, b);
     assert_int_equal(mosa_prefix_tree_evict(&tree), 1);
@@ -49,10 +53,10 @@ static void referenced_pages_are_never_evicted(void **state) {
 static void leaves_go_in_order_of_release_and_parents_after_them(void **state) {
     (void)state;
     mosa_prefix_tree tree = new_tree(8);
-    mosa_prefix_node *a = mosa_prefix_tree_insert(&tree, NULL, page_a, 0);
-    mosa_prefix_node *b = mosa_prefix_tree_insert(&tree, a, page_b, 1);
+    mosa_prefix_node *a = mosa_prefix_tree_insert(&tree, 0, NULL, page_a, 0);
+    mosa_prefix_node *b = mosa_prefix_tree_insert(&tree, 0, a, page_b, 1);
     mosa_prefix_tree_ref(&tree, a);
-    mosa_prefix_node *c = mosa_prefix_tree_insert(&tree, a, page_c, 2);
+    mosa_prefix_node *c = mosa_prefix_tree_insert(&tree, 0, a, page_c, 2);
     mosa_prefix_tree_unref(&tree, c);
     mosa_prefix_tree_unref(&tree, b);
     mosa_prefix_tree_unref(&tree, a);
@@ -67,13 +71,13 @@ static void leaves_go_in_order_of_release_and_parents_after_them(void **state) {
 static void a_new_reference_takes_a_page_off_the_eviction_list(void **state) {
     (void)state;
     mosa_prefix_tree tree = new_tree(8);
-    mosa_prefix_node *a = mosa_prefix_tree_insert(&tree, NULL, page_a, 0);
+    mosa_prefix_node *a = mosa_prefix_tree_insert(&tree, 0, NULL, page_a, 0);
     mosa_prefix_tree_unref(&tree, a);
     mosa_prefix_tree_ref(&tree, a);
     assert_int_equal(mosa_prefix_tree_evict(&tree), -1);
     mosa_prefix_tree_unref(&tree, a);
     assert_int_equal(mosa_prefix_tree_evict(&tree), 0);
-    assert_null(mosa_prefix_tree_find(&tree, NULL, page_a));
+    assert_null(mosa_prefix_tree_find(&tree, 0, NULL, page_a));
     mosa_prefix_tree_finish(&tree);
 }
 
@@ -92,14 +96,14 @@ static void release(mosa_prefix_tree *tree, walker *w) {
 static void extend(mosa_prefix_tree *tree, mosa_page_pool *pool, walker *w, int32_t choice) {
     int32_t tokens[4] = {choice, choice + 1, w->depth, 7};
     mosa_prefix_node *parent = w->depth ? w->path[w->depth - 1] : NULL;
-    mosa_prefix_node *node = mosa_prefix_tree_find(tree, parent, tokens);
+    mosa_prefix_node *node = mosa_prefix_tree_find(tree, 0, parent, tokens);
     if (node) {
         mosa_prefix_tree_ref(tree, node);
     } else {
         int32_t page = mosa_page_pool_take(pool);
         if (page == MOSA_NO_PAGE) page = mosa_prefix_tree_evict(tree);
         if (page == MOSA_NO_PAGE) return;
-        node = mosa_prefix_tree_insert(tree, parent, tokens, page);
+        node = mosa_prefix_tree_insert(tree, 0, parent, tokens, page);
     }
     w->path[w->depth++] = node;
 }
