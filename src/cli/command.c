@@ -8,6 +8,7 @@ extern const mosa_command mosa_command_chat;
 extern const mosa_command mosa_command_config;
 extern const mosa_command mosa_command_convert;
 extern const mosa_command mosa_command_engine;
+extern const mosa_command mosa_command_eval;
 extern const mosa_command mosa_command_help;
 extern const mosa_command mosa_command_inspect;
 extern const mosa_command mosa_command_pull;
@@ -28,6 +29,7 @@ static const mosa_command *const table[] = {
     &mosa_command_tokenizer,
     &mosa_command_convert,
     &mosa_command_bench,
+    &mosa_command_eval,
     &mosa_command_engine,
     &mosa_command_help,
     &mosa_command_version,

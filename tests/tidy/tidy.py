@@ -24,7 +24,7 @@ FLOORS = {
     "backend": 3,
     "model": 4,
     "engine": 5, "train": 5, "link": 5, "platform": 5,
-    "api": 6,
+    "api": 6, "eval": 6,
     "cli": 7,
 }
 # Neighbours on one floor that may be included all the same; the pairs must stay free of cycles.
