@@ -37,6 +37,7 @@ typedef struct mosa_http_request {
     char argument[MOSA_PATH_ARGUMENT_MAX]; // the {id} of the path
     char id[MOSA_REQUEST_ID_MAX + 1];      // x-request-id
     int64_t started_ns;
+    uint64_t key_hash; // of the API key that let it in; 0 when there is but one, or none
     mosa_buf body;
     size_t body_bytes; // received, also what was not kept
     bool drop_body;    // the answer is known to be an error

@@ -101,6 +101,7 @@ static void choose_id(mosa_http_request *request) {
 }
 
 static bool has_key(mosa_http_request *request) {
+    enum { CALLER_SEED = 1 };
     const mosa_api *api = request->api;
     const char *given = header(request, MHD_HTTP_HEADER_AUTHORIZATION);
     if (api->options.api_keys.count == 0) return true;
@@ -115,6 +116,7 @@ static bool has_key(mosa_http_request *request) {
     int matches = 0;
     for (size_t i = 0; i < api->options.api_keys.count; i++)
         matches |= CRYPTO_memcmp(padded, api->api_keys[i], API_KEY_MAX) == 0;
+    if (matches && api->options.api_keys.count > 1) request->key_hash = mosa_hash_bytes(padded, len, CALLER_SEED);
     return matches;
 }
 

@@ -94,6 +94,13 @@ static bool read_stop(mosa_http_request *request, mosa_params *out) {
     return true;
 }
 
+uint64_t mosa_params_caller(const mosa_http_request *request) {
+    enum { USER_SEED = 2 };
+    const json_t *user = json_object_get(request->json, "user");
+    if (request->key_hash || !json_is_string(user)) return request->key_hash;
+    return mosa_hash_bytes(json_string_value(user), json_string_length(user), USER_SEED);
+}
+
 bool mosa_params_read(mosa_http_request *request, mosa_params *out) {
     const json_t *body = request->json;
     *out = (mosa_params){.request = mosa_request_default(), .n = (int)mosa_body_int(body, "n", 1)};
@@ -107,6 +114,7 @@ bool mosa_params_read(mosa_http_request *request, mosa_params *out) {
     out->request.min_tokens = mosa_body_int(body, "min_tokens", 0);
     out->request.ignore_eos = mosa_body_bool(body, "ignore_eos", false);
     out->request.priority = (int)mosa_body_int(body, "priority", 0);
+    out->request.caller = mosa_params_caller(request);
     out->stream = mosa_body_bool(body, "stream", false);
     out->include_usage = mosa_body_bool(json_object_get(body, "stream_options"), "include_usage", false);
     if (mosa_body_has(body, "stream_options") && !out->stream) {

@@ -16,6 +16,9 @@ typedef struct mosa_params {
 
 // False with request->error. The caller calls mosa_params_finish in any case.
 bool mosa_params_read(mosa_http_request *request, mosa_params *out);
+// Whom the engine is to be fair to: the API key where there are several, else the body's `user`; 0 when it has none.
+uint64_t mosa_params_caller(const mosa_http_request *request);
+
 void mosa_params_finish(mosa_params *params);
 
 // Encodes the engine's request of one choice; choices of one prompt get seeds that are derived from the first one's.

@@ -106,6 +106,7 @@ void mosa_route_embeddings(mosa_http_request *request) {
         call->base64 = encoding && strcmp(encoding, "base64") == 0;
         call->dimensions = (int)mosa_body_int(request->json, "dimensions", 0);
         mosa_request embed = mosa_request_default();
+        embed.caller = mosa_params_caller(request);
         embed.kind = pooling && strcmp(pooling, "last") == 0 ? MOSA_EMBED_LAST : MOSA_EMBED_MEAN;
         bool failed = false;
         for (size_t i = 0; i < prompts.count; i++) {

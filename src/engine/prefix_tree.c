@@ -43,6 +43,10 @@ mosa_prefix_node *mosa_prefix_node_parent(const mosa_prefix_node *node) {
     return node->parent;
 }
 
+bool mosa_prefix_node_is_used(const mosa_prefix_node *node) {
+    return node->refs > 0;
+}
+
 static int32_t *node_tokens(const mosa_prefix_tree *tree, const mosa_prefix_node *node) {
     return tree->tokens + (size_t)(node - tree->nodes) * (size_t)tree->page_tokens;
 }

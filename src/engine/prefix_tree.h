@@ -46,6 +46,7 @@ void mosa_prefix_tree_unref(mosa_prefix_tree *tree, mosa_prefix_node *node); // 
 
 int32_t mosa_prefix_node_page(const mosa_prefix_tree *tree, const mosa_prefix_node *node);
 mosa_prefix_node *mosa_prefix_node_parent(const mosa_prefix_node *node);
+bool mosa_prefix_node_is_used(const mosa_prefix_node *node); // some sequence refers to it
 
 // Drops the leaf that was released longest ago and returns its page, now the caller's; -1 when nothing can go.
 int32_t mosa_prefix_tree_evict(mosa_prefix_tree *tree);

@@ -16,10 +16,12 @@ mosa_status mosa_scheduler_init(mosa_scheduler *s, const mosa_scheduler_options 
     size_t queue_slots = (size_t)options->max_queued + (size_t)options->max_running;
     s->running = calloc((size_t)options->max_running, sizeof(mosa_sequence *));
     s->queued = calloc(queue_slots, sizeof(mosa_sequence *));
+    s->order = calloc((size_t)options->max_running, sizeof(mosa_sequence *));
     mosa_status status = MOSA_OK;
-    if (!s->running || !s->queued) status = mosa_fail(err, MOSA_ENOMEM, "out of memory for the scheduler");
+    if (!s->running || !s->queued || !s->order) status = mosa_fail(err, MOSA_ENOMEM, "out of memory for the scheduler");
     if (status == MOSA_OK) status = mosa_page_pool_init(&s->pool, options->pages, err);
     if (status == MOSA_OK) status = mosa_prefix_tree_init(&s->tree, options->pages, options->page_tokens, err);
+    if (status == MOSA_OK) status = mosa_callers_init(&s->callers, (int32_t)queue_slots + options->max_running, err);
     if (status != MOSA_OK) mosa_scheduler_finish(s);
     return status;
 }
@@ -29,6 +31,8 @@ void mosa_scheduler_finish(mosa_scheduler *s) {
     for (int i = 0; i < s->n_queued; i++) mosa_sequence_destroy(s->queued[i]);
     free(s->running);
     free(s->queued);
+    free(s->order);
+    mosa_callers_finish(&s->callers);
     mosa_page_pool_finish(&s->pool);
     mosa_prefix_tree_finish(&s->tree);
     *s = (mosa_scheduler){0};
@@ -60,10 +64,19 @@ static bool list_remove(mosa_sequence **list, int *n, const mosa_sequence *seque
     return false;
 }
 
-void mosa_scheduler_enqueue(mosa_scheduler *s, mosa_sequence *sequence) {
+static void wait_for_turn(mosa_scheduler *s, mosa_sequence *sequence) {
     assert(s->n_queued < s->max_queued + s->max_running);
     sequence->state = MOSA_SEQUENCE_QUEUED;
     list_insert(s->queued, &s->n_queued, sequence);
+}
+
+void mosa_scheduler_enqueue(mosa_scheduler *s, mosa_sequence *sequence) {
+    sequence->caller = mosa_callers_enter(&s->callers, sequence->request.caller);
+    wait_for_turn(s, sequence);
+}
+
+static mosa_caller *caller_of(const mosa_scheduler *s, const mosa_sequence *q) {
+    return &s->callers.slots[q->caller];
 }
 
 mosa_sequence *mosa_scheduler_find(const mosa_scheduler *s, uint64_t id) {
@@ -136,6 +149,7 @@ static void adopt_prefix(mosa_scheduler *s, mosa_sequence *q, int32_t pages) {
 
 void mosa_scheduler_advance(mosa_scheduler *s, mosa_sequence *q, int32_t positions) {
     q->n_computed += positions;
+    caller_of(s, q)->served += positions;
     if (!s->share_prefixes) return;
     while ((q->n_tree_pages + 1) * s->page_tokens <= q->n_computed) {
         const int32_t *tokens = q->tokens + (size_t)q->n_tree_pages * (size_t)s->page_tokens;
@@ -157,19 +171,119 @@ void mosa_scheduler_advance(mosa_scheduler *s, mosa_sequence *q, int32_t positio
 // --- planning -----------------------------------------------------------------------------------------------------
 
 void mosa_scheduler_remove(mosa_scheduler *s, mosa_sequence *q) {
-    if (!list_remove(s->running, &s->n_running, q)) list_remove(s->queued, &s->n_queued, q);
+    if (list_remove(s->running, &s->n_running, q))
+        caller_of(s, q)->running--;
+    else
+        list_remove(s->queued, &s->n_queued, q);
+    mosa_callers_leave(&s->callers, q->caller);
     release_pages(s, q);
     q->state = MOSA_SEQUENCE_FINISHED;
 }
 
-static void preempt_last(mosa_scheduler *s) {
-    mosa_sequence *victim = s->running[s->n_running - 1];
-    s->n_running--;
+static void preempt(mosa_scheduler *s, mosa_sequence *victim) {
+    list_remove(s->running, &s->n_running, victim);
+    caller_of(s, victim)->running--;
     victim->rows = victim->n_draft = 0;
     release_pages(s, victim);
-    mosa_scheduler_enqueue(s, victim);
+    wait_for_turn(s, victim);
     s->preemptions++;
 }
+
+static void preempt_last(mosa_scheduler *s) {
+    preempt(s, s->running[s->n_running - 1]);
+}
+
+// --- admission ----------------------------------------------------------------------------------------------------
+
+// Whose turn it is for a slot; NULL when nobody waits but for a prefix.
+static mosa_sequence *next_in_line(const mosa_scheduler *s) {
+    mosa_sequence *best = NULL;
+    for (int i = 0; i < s->n_queued; i++) {
+        mosa_sequence *q = s->queued[i];
+        if (q->waits_for_prefix) continue;
+        if (best && q->request.priority < best->request.priority) break; // the list is sorted
+        const mosa_caller *mine = caller_of(s, q), *theirs = best ? caller_of(s, best) : NULL;
+        if (!best || mine->running < theirs->running ||
+            (mine->running == theirs->running && mine->served < theirs->served))
+            best = q;
+    }
+    return best;
+}
+
+// Who has to make room for `q` (scheduler.h): the last of the lowest priority below its own, or the last of the caller
+// that runs most among its equals. NULL when nobody has to.
+static mosa_sequence *find_victim(const mosa_scheduler *s, const mosa_sequence *q) {
+    mosa_sequence *victim = NULL;
+    int32_t most = caller_of(s, q)->running + 1;
+    for (int i = s->n_running - 1; i >= 0; i--) {
+        mosa_sequence *other = s->running[i];
+        if (other->request.priority > q->request.priority) break;
+        if (other->request.priority < q->request.priority) return other;
+        if (caller_of(s, other)->running <= most) continue;
+        most = caller_of(s, other)->running;
+        victim = other;
+    }
+    return victim;
+}
+
+// Pages that admitting `q` takes out of those available: of its prompt and the next token, less those that others use.
+static int32_t pages_missing(const mosa_scheduler *s, const mosa_sequence *q) {
+    int32_t missing = pages_for(s, q->n_tokens + 1), matched = match_prefix(s, q);
+    const mosa_prefix_node *node = NULL;
+    for (int32_t i = 0; i < matched; i++) {
+        node = mosa_prefix_tree_find(&s->tree, mosa_sequence_salt(q), node,
+                                     q->tokens + (size_t)i * (size_t)s->page_tokens);
+        if (!mosa_prefix_node_is_used(node)) break;
+        missing--;
+    }
+    return missing;
+}
+
+// True when there is a slot for `q` and pages for its whole prompt. A lone sequence always fits: the context is no
+// longer than the pool.
+static bool make_room(mosa_scheduler *s, const mosa_sequence *q) {
+    for (;;) {
+        bool fits = s->n_running == 0 || available_pages(s) >= pages_missing(s, q);
+        if (fits && s->n_running < s->max_running) return true;
+        mosa_sequence *victim = find_victim(s, q);
+        if (!victim) return false;
+        preempt(s, victim);
+    }
+}
+
+// True while another sequence is computing the page that `q` would have to compute first: waiting a step or two for it
+// is cheaper than running the same rows twice.
+static bool prefix_is_coming(const mosa_scheduler *s, const mosa_sequence *q, int32_t matched) {
+    if (!may_share(s, q)) return false;
+    int32_t end = (matched + 1) * s->page_tokens;
+    if (end >= q->n_tokens) return false;
+    for (int i = 0; i < s->n_running; i++) {
+        const mosa_sequence *other = s->running[i];
+        if (other->n_computed >= end || other->n_tokens < end || mosa_sequence_embeds(other) ||
+            other->adapter != q->adapter)
+            continue;
+        if (memcmp(other->tokens, q->tokens, (size_t)end * sizeof *q->tokens) == 0) return true;
+    }
+    return false;
+}
+
+// Requests that wait for a prefix let others pass; those that wait for pages do not, or a long prompt would starve.
+void mosa_scheduler_admit(mosa_scheduler *s) {
+    mosa_sequence *q;
+    for (int i = 0; i < s->n_queued; i++) s->queued[i]->waits_for_prefix = false;
+    while ((q = next_in_line(s)) != NULL) {
+        q->waits_for_prefix = prefix_is_coming(s, q, match_prefix(s, q));
+        if (q->waits_for_prefix) continue;
+        if (!make_room(s, q)) break;
+        list_remove(s->queued, &s->n_queued, q);
+        adopt_prefix(s, q, match_prefix(s, q));
+        q->state = MOSA_SEQUENCE_RUNNING;
+        list_insert(s->running, &s->n_running, q);
+        caller_of(s, q)->running++;
+    }
+}
+
+// --- rows -----------------------------------------------------------------------------------------------------------
 
 // Gives `q` pages for up to `rows` more positions, preempting those behind it in order. Returns the rows that fit.
 static int32_t reserve_rows(mosa_scheduler *s, mosa_sequence *q, int32_t rows) {
@@ -209,50 +323,30 @@ static int32_t plan_rows(mosa_scheduler *s, mosa_sequence *q, int32_t budget) {
     return q->rows;
 }
 
-// True while another sequence is computing the page that `q` would have to compute first: waiting a step or two for it
-// is cheaper than running the same rows twice.
-static bool prefix_is_coming(const mosa_scheduler *s, const mosa_sequence *q, int32_t matched) {
-    if (!may_share(s, q)) return false;
-    int32_t end = (matched + 1) * s->page_tokens;
-    if (end >= q->n_tokens) return false;
-    for (int i = 0; i < s->n_running; i++) {
-        const mosa_sequence *other = s->running[i];
-        if (other->n_computed >= end || other->n_tokens < end || mosa_sequence_embeds(other) ||
-            other->adapter != q->adapter)
-            continue;
-        if (memcmp(other->tokens, q->tokens, (size_t)end * sizeof *q->tokens) == 0) return true;
-    }
-    return false;
+static bool served_before(const mosa_scheduler *s, const mosa_sequence *a, const mosa_sequence *b) {
+    if (a->request.priority != b->request.priority) return a->request.priority > b->request.priority;
+    int64_t mine = caller_of(s, a)->served, theirs = caller_of(s, b)->served;
+    return mine != theirs ? mine < theirs : a->id < b->id;
 }
 
-// Requests that wait for a prefix let others pass; those that wait for pages do not, or a long prompt would starve.
-void mosa_scheduler_admit(mosa_scheduler *s) {
-    for (int i = 0; i < s->n_queued && s->n_running < s->max_running;) {
-        mosa_sequence *q = s->queued[i];
-        int32_t matched = match_prefix(s, q);
-        if (prefix_is_coming(s, q, matched)) {
-            i++;
-            continue;
-        }
-        int32_t missing = pages_for(s, q->n_tokens + 1) - matched;
-        // Matched pages without references count as available until they are adopted: ask for them too.
-        if (available_pages(s) < missing + matched && s->n_running > 0) break;
-        list_remove(s->queued, &s->n_queued, q);
-        adopt_prefix(s, q, matched);
-        q->state = MOSA_SEQUENCE_RUNNING;
-        list_insert(s->running, &s->n_running, q);
+static int order_running(mosa_scheduler *s) {
+    for (int i = 0; i < s->n_running; i++) {
+        int at = i;
+        for (; at > 0 && served_before(s, s->running[i], s->order[at - 1]); at--) s->order[at] = s->order[at - 1];
+        s->order[at] = s->running[i];
     }
+    return s->n_running;
 }
 
 static int plan_running(mosa_scheduler *s) {
-    int budget = s->max_rows, begin = 0;
+    int budget = s->max_rows, begin = 0, n = order_running(s);
     // Decoding first: a long prompt must not stall those who are already reading their answer.
     for (int pass = 0; pass < 2; pass++) {
-        for (int i = 0; i < s->n_running && budget > 0; i++) {
-            mosa_sequence *q = s->running[i];
-            int32_t left = q->n_tokens - q->n_computed;
-            if ((left == 1) != (pass == 0)) continue;
-            budget -= plan_rows(s, q, budget);
+        for (int i = 0; i < n && budget > 0; i++) {
+            mosa_sequence *q = s->order[i];
+            bool decodes = q->n_tokens - q->n_computed == 1;
+            // Reserving pages for one may preempt another.
+            if (q->state == MOSA_SEQUENCE_RUNNING && decodes == (pass == 0)) budget -= plan_rows(s, q, budget);
         }
     }
     for (int i = 0; i < s->n_running; i++) {

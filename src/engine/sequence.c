@@ -65,6 +65,10 @@ static mosa_status check_request(const mosa_request *r, const mosa_sequence_limi
     if (r->max_tokens && r->min_tokens > r->max_tokens)
         return mosa_fail(err, MOSA_EINVALID, "min_tokens is %lld, more than max_tokens %lld", (long long)r->min_tokens,
                          (long long)r->max_tokens);
+    if (!embeds && r->min_tokens > limits->context_tokens - (int64_t)r->n_tokens)
+        return mosa_fail(err, MOSA_ECONTEXT,
+                         "the prompt has %zu tokens and min_tokens is %lld, the context window holds %lld", r->n_tokens,
+                         (long long)r->min_tokens, (long long)limits->context_tokens);
     return check_sampling(&r->sampling, limits->vocab, err);
 }
 

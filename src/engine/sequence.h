@@ -45,6 +45,8 @@ struct mosa_sequence {
     int32_t n_cached;                                 // prompt tokens that came from the prefix tree at first admission
     int32_t n_reported;                               // positions whose hidden rows were scored or summed up
     bool admitted_before;
+    bool waits_for_prefix; // in this step: another sequence is computing the page that it needs first
+    int32_t caller;        // slot in the scheduler's callers
 
     int32_t *pages; // (ceil(capacity / page_tokens)) of positions in order
     int32_t n_pages;

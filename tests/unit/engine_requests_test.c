@@ -306,6 +306,10 @@ static void requests_that_can_never_run_are_refused_at_once(void **state) {
     request.sampling.temperature = 0;
     request.min_tokens = 30;
     assert_int_equal(refuse(engine, &request, &err), MOSA_EINVALID);
+    request.n_tokens = 20;
+    request.max_tokens = 0;
+    request.min_tokens = 13; // there is room for 12
+    assert_int_equal(refuse(engine, &request, &err), MOSA_ECONTEXT);
     request.min_tokens = 0;
     request.top_logprobs = 21;
     assert_int_equal(refuse(engine, &request, &err), MOSA_EINVALID);
