@@ -87,15 +87,14 @@ static mosa_status add_renamed(convert_job *job, const mosa_model_source *source
                                const mosa_tensor_view *view, mosa_weight_slot slot, int layer, int expert,
                                mosa_error *err) {
     char name[MOSA_WEIGHT_NAME_MAX];
-    bool found = true;
     if (expert > 0) return MOSA_OK;
     if (!mosa_weight_name(MOSA_NAMING_GGUF, to->arch, slot, layer, name))
         return mosa_fail(err, MOSA_EUNSUPPORTED, "%s: tensor '%s' has no GGUF name", job->in, view->name);
     if (expert == 0) {
-        mosa_tensor_view *stack = MOSA_ARENA_NEW(job->arena, mosa_tensor_view);
+        mosa_expert_stack *stack = MOSA_ARENA_NEW(job->arena, mosa_expert_stack);
         if (!stack) return mosa_fail(err, MOSA_ENOMEM, "out of memory for the tensor list");
-        MOSA_TRY(mosa_experts_find(source, job->arena, slot, layer, to->experts, stack, &found, err));
-        view = stack;
+        MOSA_TRY(mosa_experts_find(source, job->arena, slot, layer, to->experts, stack, err));
+        view = &stack->view;
     }
     if (slot == MOSA_W_SHARED_ROUTER && view->n_dims == 2 && view->dims[0] == 1) { // [D] in GGUF
         mosa_tensor_view *vector = MOSA_ARENA_NEW(job->arena, mosa_tensor_view);

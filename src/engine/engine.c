@@ -108,6 +108,8 @@ static mosa_status size_kv(mosa_engine *e, const mosa_engine_options *o, mosa_kv
     *spec = (mosa_kv_spec){.layers = c->layers,
                            .kv_heads = c->kv_heads,
                            .head_width = c->head_width,
+                           .value_width = c->value_width,
+                           .value_in_key = c->value_in_key,
                            .page_tokens = MOSA_PAGE_TOKENS,
                            .dtype = f32 ? MOSA_F32 : MOSA_F16};
     int64_t page_bytes = (int64_t)e->backend->ops->kv_page_bytes(spec);

@@ -62,6 +62,7 @@ mosa_status mosa_model_config_read(const mosa_model_source *source, mosa_model_c
                          mosa_model_source_weight_name(source, MOSA_W_TOKEN_EMBD, 0, name));
     c.vocab = table->dims[0];
     c.rope_style = MOSA_ROPE_HALF;
+    c.rope_whole_pairs = true;
     *out = c;
     return MOSA_OK;
 }

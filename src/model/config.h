@@ -31,15 +31,25 @@ typedef struct mosa_model_experts {
     float swiglu_limit;                 // > 0: the clamped swiglu
 } mosa_model_experts;
 
+// Multi-head latent attention (families/deepseek.c): columns of what a row's keys and values come from.
+typedef struct mosa_model_latent {
+    int64_t query;          // of the latent that queries come from, 0 = they come from the row itself
+    int64_t width;          // of the latent of keys and values
+    int64_t plain, rotated; // of a head's query and key
+    int64_t value;          // of a head's value
+} mosa_model_latent;
+
 typedef struct mosa_model_config {
     int layers;
-    int64_t width;   // D
-    int64_t ffn;     // F
-    int64_t vocab;   // V, rows of the embedding table
-    int heads;       // H
-    int kv_heads;    // G, divides H
-    int head_width;  // C
-    int64_t context; // positions that the model was trained for
+    int64_t width;     // D
+    int64_t ffn;       // F
+    int64_t vocab;     // V, rows of the embedding table
+    int heads;         // H
+    int kv_heads;      // G, divides H
+    int head_width;    // C
+    int value_width;   // of a head's values, 0 = head_width
+    bool value_in_key; // values are the first columns of the keys
+    int64_t context;   // positions that the model was trained for
     float norm_eps;
     mosa_act act;
     int window;                           // sliding window, 0 = none
@@ -56,7 +66,9 @@ typedef struct mosa_model_config {
     mosa_rope_style rope_style;
     int rope_width; // rotated columns of a head, even; a family's hook may set it, else the files say
     float rope_mscale;
+    bool rope_whole_pairs; // yarn rounds the borders of its ramp to whole pairs; a folder may say otherwise
     mosa_model_experts experts;
+    mosa_model_latent latent;
     const float *rope_inv_freq;       // (rope_width / 2), in the model's arena
     float rope_local_base;            // windowed layers turn by this base, unscaled; 0 = as all others
     const float *rope_local_inv_freq; // (rope_width / 2), when rope_local_base is set

@@ -8,13 +8,15 @@
 
 #include "graph/graph.h"
 #include "model/config.h"
+#include "model/derive.h"
 #include "model/source.h"
 
 typedef struct mosa_decoder_weight {
-    mosa_tensor_view view; // borrowed from the source, or computed (rotary frequencies) in the model's arena
-    const char *name;      // as the file spells it; in the model's arena
-    mosa_dtype dtype;      // resident type: view.dtype, or what it is quantised to at load
-    unsigned uses;         // MOSA_WEIGHT_* of backend/backend.h, over all graphs
+    mosa_tensor_view view;      // borrowed from the source, or computed (rotary frequencies) in the model's arena
+    const char *name;           // as the file spells it; in the model's arena
+    mosa_dtype dtype;           // resident type: view.dtype, or what it is quantised to at load
+    const mosa_derivation *how; // NULL, or how view's data, NULL so far, is made at load; in the model's arena
+    unsigned uses;              // MOSA_WEIGHT_* of backend/backend.h, over all graphs
 } mosa_decoder_weight;
 
 typedef struct mosa_decoder {
@@ -56,10 +58,14 @@ mosa_value mosa_decoder_constant(mosa_decoder *decoder, const char *name, const 
 mosa_value mosa_decoder_matrix(mosa_decoder *decoder, mosa_weight_slot slot, int layer, int64_t out, int64_t in);
 mosa_value mosa_decoder_linear(mosa_decoder *decoder, mosa_value x, mosa_weight_slot slot, mosa_weight_slot bias_slot,
                                int layer, int64_t out, int64_t in);
-// A stack of matrices [E,out,in], required, however the file holds it (model/experts.h).
-mosa_value mosa_decoder_stack(mosa_decoder *decoder, mosa_weight_slot slot, int layer, mosa_shape shape);
+// A stack of matrices [E,out,in], or of their biases [E,out], however the file holds it (model/experts.h).
+mosa_value mosa_decoder_stack(mosa_decoder *decoder, mosa_weight_slot slot, int layer, mosa_shape shape, bool required);
+
+// The stacks [H,width,plain] and [H,value,width] of latent attention: two of the file's, or both from its one matrix.
+void mosa_decoder_latent_heads(mosa_decoder *decoder, int layer, mosa_value *keys, mosa_value *values);
 
 // Pieces of graphs (decoder_pieces.c).
+mosa_attrs mosa_decoder_attention_attrs(const mosa_decoder *decoder, int layer);
 mosa_value mosa_decoder_embed_tokens(mosa_decoder *decoder, mosa_value tokens); // [T] ids -> [T, D], scaled
 // Rows of Q [T, H*C], K and V [T, G*C] of x, not yet normed or rotated. Q, K and V (below: gate and up) are three
 // matrices (two), or one of the file's cut into rows.

@@ -33,11 +33,14 @@ static bool windowed(const mosa_model_config *c, int layer) {
     return c->window > 0 && !c->sees_all[layer];
 }
 
-static mosa_attrs attention_attrs(const mosa_model_config *c, int layer) {
+mosa_attrs mosa_decoder_attention_attrs(const mosa_decoder *d, int layer) {
+    const mosa_model_config *c = d->config;
     mosa_attrs attrs = {0};
     attrs.attention.heads = c->heads;
     attrs.attention.kv_heads = c->kv_heads;
     attrs.attention.head_width = c->head_width;
+    attrs.attention.value_width = c->value_width;
+    attrs.attention.value_in_key = c->value_in_key;
     attrs.attention.layer = layer;
     attrs.attention.window = windowed(c, layer) ? c->window : 0;
     attrs.attention.scale = c->attention_scale > 0 ? c->attention_scale : 1.0f / sqrtf((float)c->head_width);
@@ -78,9 +81,11 @@ mosa_value mosa_decoder_attention(mosa_decoder *d, mosa_value x, int layer) {
     mosa_value table = local ? d->rope_local_table : d->rope_table;
     q = mosa_g_rope(d->graph, q, table, c->head_width, c->rope_style);
     k = mosa_g_rope(d->graph, k, table, c->head_width, c->rope_style);
-    mosa_attrs attrs = attention_attrs(c, layer);
+    mosa_attrs attrs = mosa_decoder_attention_attrs(d, layer);
     d->kv = mosa_g_kv_write(d->graph, k, v, d->kv, &attrs);
-    mosa_value mixed = mosa_g_attention_kv(d->graph, q, d->kv, &attrs);
+    mosa_value sinks = mosa_decoder_weight_of(d, MOSA_W_ATTN_SINKS, layer, MOSA_SHAPE1(c->heads), false);
+    mosa_value mixed = sinks == MOSA_NO_VALUE ? mosa_g_attention_kv(d->graph, q, d->kv, &attrs)
+                                              : mosa_g_attention_kv_sinks(d->graph, q, d->kv, sinks, &attrs);
     return mosa_decoder_linear(d, mixed, MOSA_W_ATTN_OUT, MOSA_W_ATTN_OUT_BIAS, layer, c->width,
                                (int64_t)c->heads * c->head_width);
 }

@@ -1,14 +1,21 @@
-// Stacks of expert matrices [E,N,K], whatever way the files hold them.
+// Stacks of expert matrices [E,N,K] and of their biases [E,N], whatever way the files hold them.
 #ifndef MOSA_MODEL_EXPERTS_H
 #define MOSA_MODEL_EXPERTS_H
 
 #include "base/arena.h"
+#include "model/derive.h"
 #include "model/source.h"
 
-// *out: the stack of a slot and layer: the file's own tensor, or the tensors of the experts, which stay where they are
-// (view.parts, in the arena). *found: whether the file has it at all; only then is *out written. Experts that differ in
-// type or shape, or some of which are missing, are an error that names the tensor.
+typedef struct mosa_expert_stack {
+    bool found;            // whether the file has it at all; only then is the rest written
+    mosa_tensor_view view; // of the file's own tensor; of the tensors of the experts, which stay where they are
+                           // (view.parts, in the arena); or of what `how` makes, with data NULL
+    mosa_derivation how;   // make NULL: the file's bytes are what is wanted
+} mosa_expert_stack;
+
+// The stack of a slot and layer. Experts that differ in type or shape, or some of which are missing, are an error that
+// names the tensor.
 mosa_status mosa_experts_find(const mosa_model_source *source, mosa_arena *arena, mosa_weight_slot slot, int layer,
-                              int experts, mosa_tensor_view *out, bool *found, mosa_error *err);
+                              int experts, mosa_expert_stack *out, mosa_error *err);
 
 #endif

@@ -97,6 +97,14 @@ static mosa_status quantize_view(mosa_pool *pool, const mosa_decoder_weight *wei
     return MOSA_OK;
 }
 
+static mosa_status make_view(const mosa_decoder_weight *weight, mosa_tensor_view *view, void **owned, mosa_error *err) {
+    *owned = calloc(1, view->bytes);
+    if (!*owned) return mosa_fail(err, MOSA_ENOMEM, "out of memory while making tensor %s", weight->name);
+    weight->how->make(weight->how, view, *owned);
+    view->data = *owned;
+    return MOSA_OK;
+}
+
 static mosa_status load_weights(mosa_model *model, const mosa_decoder *decoder, mosa_pool *pool, mosa_error *err) {
     int count = decoder->n_weights;
     model->weights = MOSA_ARENA_ARRAY(&model->arena, mosa_weight *, (size_t)count);
@@ -106,8 +114,12 @@ static mosa_status load_weights(mosa_model *model, const mosa_decoder *decoder, 
     for (int i = 0; i < count; i++) {
         const mosa_decoder_weight *weight = &decoder->weights[i];
         mosa_tensor_view view = weight->view;
+        MOSA_AUTO_FREE void *made = NULL;
+        if (weight->how) MOSA_TRY(make_view(weight, &view, &made, err));
         if (pool && weight->dtype != view.dtype && weight->uses & (MOSA_WEIGHT_MATRIX | MOSA_WEIGHT_TABLE))
             MOSA_TRY(quantize_view(pool, weight, &view, &model->quantized[i], err));
+        else
+            model->quantized[i] = made, made = NULL;
         mosa_status status =
             model->backend->ops->weight_create(model->backend, &view, weight->uses, &model->weights[i], err);
         if (status != MOSA_OK) return mosa_fail_prefix(err, weight->name);

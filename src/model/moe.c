@@ -54,8 +54,8 @@ static routing route(mosa_decoder *d, mosa_value x, int layer) {
 static mosa_value experts(mosa_decoder *d, mosa_value x, mosa_value index, mosa_weight_slot slot,
                           mosa_weight_slot bias_slot, int layer, int64_t out, int64_t in) {
     int64_t count = d->config->experts.count;
-    mosa_value w = mosa_decoder_stack(d, slot, layer, MOSA_SHAPE3(count, out, in));
-    mosa_value bias = mosa_decoder_weight_of(d, bias_slot, layer, MOSA_SHAPE2(count, out), false);
+    mosa_value w = mosa_decoder_stack(d, slot, layer, MOSA_SHAPE3(count, out, in), true);
+    mosa_value bias = mosa_decoder_stack(d, bias_slot, layer, MOSA_SHAPE2(count, out), false);
     return d->error.status == MOSA_OK ? mosa_g_expert_linear(d->graph, x, w, index, bias) : MOSA_NO_VALUE;
 }
 
@@ -83,15 +83,13 @@ mosa_value mosa_moe_ffn(mosa_decoder *d, mosa_value x, int layer) {
     return e->shared_ffn ? mosa_g_add(d->graph, y, shared_expert(d, x, layer)) : y;
 }
 
-bool mosa_moe_is_sparse(const mosa_decoder *d, int layer) {
-    return mosa_model_source_weight(d->source, MOSA_W_ROUTER, layer) != NULL;
+mosa_value mosa_moe_add_ffn(mosa_decoder *d, mosa_value x, int layer) {
+    mosa_value normed = mosa_decoder_norm(d, x, MOSA_W_FFN_NORM, layer);
+    bool sparse = mosa_model_source_weight(d->source, MOSA_W_ROUTER, layer) != NULL;
+    return mosa_decoder_add(d, x, sparse ? mosa_moe_ffn(d, normed, layer) : mosa_decoder_gated_ffn(d, normed, layer));
 }
 
 mosa_value mosa_moe_prenorm_block(mosa_decoder *d, mosa_value x, int layer) {
     mosa_value normed = mosa_decoder_norm(d, x, MOSA_W_ATTN_NORM, layer);
-    x = mosa_g_add(d->graph, x, mosa_decoder_attention(d, normed, layer));
-    normed = mosa_decoder_norm(d, x, MOSA_W_FFN_NORM, layer);
-    mosa_value y =
-        mosa_moe_is_sparse(d, layer) ? mosa_moe_ffn(d, normed, layer) : mosa_decoder_gated_ffn(d, normed, layer);
-    return mosa_g_add(d->graph, x, y);
+    return mosa_moe_add_ffn(d, mosa_decoder_add(d, x, mosa_decoder_attention(d, normed, layer)), layer);
 }

@@ -12,8 +12,9 @@ mosa_status mosa_moe_config_read(const mosa_model_source *source, mosa_model_con
 // itself weighed by a sigmoid where the file has a gate for it.
 mosa_value mosa_moe_ffn(mosa_decoder *decoder, mosa_value x, int layer);
 
-// The block of the llama lineage with experts; a layer for which the file has no router has a plain feed-forward part.
+// x + ffn(norm(x)), with experts, or a plain feed-forward part in a layer for which the file has no router.
+mosa_value mosa_moe_add_ffn(mosa_decoder *decoder, mosa_value x, int layer);
+// The block of the llama lineage with experts.
 mosa_value mosa_moe_prenorm_block(mosa_decoder *decoder, mosa_value x, int layer);
-bool mosa_moe_is_sparse(const mosa_decoder *decoder, int layer);
 
 #endif

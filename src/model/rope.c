@@ -109,7 +109,7 @@ static mosa_status read_hf(const mosa_model_source *source, rope_params *p, mosa
     MOSA_TRY(hf_number(config, object, "mscale", &p->mscale, err));
     MOSA_TRY(hf_number(config, object, "mscale_all_dim", &p->mscale_all_dim, err));
     snprintf(path, sizeof path, "%s.truncate", object);
-    return mosa_hf_config_bool_or(config, path, true, &p->truncate, err);
+    return mosa_hf_config_bool_or(config, path, p->truncate, &p->truncate, err);
 }
 
 // Long waves are slowed down by `factor`, short ones kept, those between blended.
@@ -147,6 +147,12 @@ static double yarn_mscale(double factor, double mscale) {
 
 static double yarn_attention_factor(const mosa_model_source *source, const rope_params *p) {
     double by_formula = yarn_mscale(p->factor, 1);
+    char key[MOSA_GGUF_NAME_MAX + 1];
+    // DeepSeek's files have a factor for scores instead (families/deepseek.c).
+    if (mosa_model_source_is_gguf(source) &&
+        mosa_gguf_kv_find(mosa_model_source_gguf(source),
+                          mosa_model_source_key(source, "rope.scaling.yarn_log_multiplier", key)))
+        return 1;
     if (mosa_model_source_is_gguf(source)) return by_formula * (p->attention_factor > 0 ? p->attention_factor : 1);
     if (p->attention_factor > 0) return p->attention_factor;
     if (p->mscale > 0 && p->mscale_all_dim > 0)
@@ -285,7 +291,7 @@ mosa_status mosa_model_rope_read(const mosa_model_source *source, int64_t contex
                      .beta_fast = 32,
                      .beta_slow = 1,
                      .original_context = (double)config->context,
-                     .truncate = true};
+                     .truncate = config->rope_whole_pairs};
     int rot;
     MOSA_TRY(read_width(source, config, &rot, err));
     MOSA_TRY(mosa_model_source_f64_or(source, MOSA_H_ROPE_BASE, 1e-3, 1e12, 10000, &p.base, err));

@@ -44,7 +44,12 @@ static const hparam_row hparam_table[MOSA_H_COUNT] = {
     [MOSA_H_EXPERT_SCALE] = {"expert_weights_scale", "routed_scaling_factor"},
     [MOSA_H_SHARED_FFN] = {"expert_shared_feed_forward_length", "shared_expert_intermediate_size"},
     [MOSA_H_SHARED_EXPERTS] = {"expert_shared_count", "n_shared_experts"},
-    [MOSA_H_DENSE_LAYERS] = {"leading_dense_block_count", "first_k_dense_replace"},
+    [MOSA_H_VALUE_WIDTH] = {"attention.value_length", "v_head_dim"},
+    [MOSA_H_LATENT_QUERY] = {"attention.q_lora_rank", "q_lora_rank"},
+    [MOSA_H_LATENT] = {"attention.kv_lora_rank", "kv_lora_rank"},
+    [MOSA_H_LATENT_ROTATED] = {"rope.dimension_count", "qk_rope_head_dim"},
+    [MOSA_H_LATENT_KEY] = {"attention.key_length_mla", "qk_nope_head_dim"},
+    [MOSA_H_LATENT_VALUE] = {"attention.value_length_mla", "v_head_dim"},
 };
 
 void mosa_model_source_close(mosa_model_source *source) {
@@ -167,14 +172,15 @@ mosa_status mosa_model_source_i64(const mosa_model_source *source, mosa_hparam w
     return MOSA_OK;
 }
 
+bool mosa_model_source_has(const mosa_model_source *source, mosa_hparam which) {
+    char buffer[MOSA_GGUF_NAME_MAX + 1];
+    if (source->config) return mosa_hf_config_has(source->config, hf_field(source, which));
+    return mosa_gguf_kv_find(source->gguf, mosa_model_source_key(source, hparam_table[which].gguf, buffer)) != NULL;
+}
+
 mosa_status mosa_model_source_i64_or(const mosa_model_source *source, mosa_hparam which, int64_t min, int64_t max,
                                      int64_t fallback, int64_t *out, mosa_error *err) {
-    char buffer[MOSA_GGUF_NAME_MAX + 1];
-    const hparam_row *row = &hparam_table[which];
-    bool present = source->config
-                       ? mosa_hf_config_has(source->config, hf_field(source, which))
-                       : mosa_gguf_kv_find(source->gguf, mosa_model_source_key(source, row->gguf, buffer)) != NULL;
-    if (present) return mosa_model_source_i64(source, which, min, max, out, err);
+    if (mosa_model_source_has(source, which)) return mosa_model_source_i64(source, which, min, max, out, err);
     *out = fallback;
     return MOSA_OK;
 }

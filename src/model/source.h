@@ -32,7 +32,12 @@ typedef enum mosa_hparam {
     MOSA_H_EXPERT_SCALE,
     MOSA_H_SHARED_FFN,
     MOSA_H_SHARED_EXPERTS,
-    MOSA_H_DENSE_LAYERS, // first layers without experts
+    MOSA_H_VALUE_WIDTH,
+    MOSA_H_LATENT_QUERY, // of multi-head latent attention: mosa_model_latent
+    MOSA_H_LATENT,
+    MOSA_H_LATENT_ROTATED,
+    MOSA_H_LATENT_KEY, // Hugging Face: the columns without rotation; GGUF: all
+    MOSA_H_LATENT_VALUE,
     MOSA_H_COUNT
 } mosa_hparam;
 
@@ -48,6 +53,8 @@ const char *mosa_model_source_name(const mosa_model_source *source); // general.
 bool mosa_model_source_is_gguf(const mosa_model_source *source);
 const mosa_gguf *mosa_model_source_gguf(const mosa_model_source *source);           // NULL for a folder
 const mosa_hf_config *mosa_model_source_hf_config(const mosa_model_source *source); // NULL for GGUF
+
+bool mosa_model_source_has(const mosa_model_source *source, mosa_hparam which);
 
 // Integer and real hyperparameters with inclusive bounds. The _or forms take `fallback` when the field is absent.
 mosa_status mosa_model_source_i64(const mosa_model_source *source, mosa_hparam which, int64_t min, int64_t max,

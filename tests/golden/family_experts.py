@@ -1,8 +1,12 @@
 """How models with experts, latent attention or sinks are written to GGUF: tensors and keys, for family_vectors.py."""
 import re
+import shutil
 
 import gguf
 import numpy as np
+import torch
+from gguf import GGMLQuantizationType as Kind
+from safetensors.torch import save_file
 
 ARCHS = {"mixtral": "llama", "qwen2_moe": "qwen2moe", "qwen3_moe": "qwen3moe", "deepseek_v2": "deepseek2",
          "deepseek_v3": "deepseek2", "gpt_oss": "gpt-oss"}
@@ -80,8 +84,37 @@ def tensors(case, name, array):
     return [(f"blk.{layer}.{part}", values) for part, values in parts], join
 
 
-def is_plain(gguf_name):
-    return any(part in gguf_name for part in PLAIN)
+def stored_type(gguf_name, array, kind):
+    """The type of a tensor in a file of a kind: mxfp4 files have only their experts in it."""
+    if array.ndim < 2 or any(part in gguf_name for part in PLAIN):
+        return Kind.F32
+    if kind == Kind.MXFP4 and "_exps." not in gguf_name:
+        return Kind.F32
+    return kind
+
+
+def pack(array):
+    """Blocks and scales of gpt-oss folders: rows of 32-element groups, the earlier of two levels in the low half."""
+    data = gguf.quants.quantize(np.ascontiguousarray(array), Kind.MXFP4).reshape(*array.shape[:-1], -1, 17)
+    low, high = data[..., 1:] & 15, data[..., 1:] >> 4
+    levels = np.concatenate([low, high], -1)
+    return levels[..., 0::2] | levels[..., 1::2] << 4, data[..., 0]
+
+
+def write_packed(folder, model):
+    """The model as gpt-oss is published: a folder with MXFP4 experts."""
+    folder.mkdir()
+    tensors = {}
+    for name, p in model.named_parameters():
+        if re.search(r"experts\.(gate_up|down)_proj$", name):
+            blocks, scales = pack(p.detach().numpy().swapaxes(1, 2))
+            tensors[name + "_blocks"] = torch.from_numpy(blocks)
+            tensors[name + "_scales"] = torch.from_numpy(np.ascontiguousarray(scales))
+        else:
+            tensors[name] = p.detach().contiguous()
+    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+    for file in ("config.json", "tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(folder.parent / file, folder / file)
 
 
 def add_latent_keys(writer, case):

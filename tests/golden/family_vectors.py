@@ -157,7 +157,7 @@ CASES = {
                         rope=DEEPSEEK_YARN, extra={
         **LATENT, "q_lora_rank": 32, "n_routed_experts": 16, "num_experts_per_tok": 4, "moe_intermediate_size": 32,
         "n_shared_experts": 1, "first_k_dense_replace": 1, "n_group": 4, "topk_group": 2}),
-    "gpt-oss": Case("gpt_oss", "gpt-2", hidden=64, ffn=64, layers=4, rope=GPT_OSS_YARN, extra={
+    "gpt-oss": Case("gpt_oss", "gpt-2", hidden=64, ffn=64, rope=GPT_OSS_YARN, gguf=("f32", "f16", "q8_0", "mxfp4"), extra={
         "num_local_experts": 8, "num_experts_per_tok": 3, "sliding_window": 8}),
     "gemma2": gemma("gemma2", extra=SOFTCAPS, layers=4),
     "gemma2-no-caps": gemma("gemma2", extra=dict.fromkeys(SOFTCAPS), gguf=(), dtype="bfloat16", head_dim=16),
@@ -179,13 +179,21 @@ CASES = {
     "small-qwen2": Case("qwen2", "qwen2", ffn=64, heads=2, kv_heads=1, dtype="bfloat16", tied=True, vocab=333,
                         config_version=4),
     "small-qwen3": Case("qwen3", "qwen2", ffn=64, heads=4, kv_heads=2, dtype="float16", tied=True),
+    "small-deepseek": Case("deepseek_v3", "gpt-2", hidden=32, ffn=32, heads=2, kv_heads=2, head_dim=16, tied=True,
+                           dtype="bfloat16", rope=DEEPSEEK_YARN, extra={
+        **LATENT, "v_head_dim": 32, "q_lora_rank": 32, "n_routed_experts": 8, "num_experts_per_tok": 2, "moe_intermediate_size": 32,
+        "n_shared_experts": 1, "first_k_dense_replace": 1, "n_group": 4, "topk_group": 2}),
+    "small-gpt-oss": Case("gpt_oss", "gpt-2", hidden=32, ffn=32, heads=2, kv_heads=1, tied=True, dtype="bfloat16",
+                          rope=GPT_OSS_YARN, extra={
+        "num_local_experts": 4, "num_experts_per_tok": 2, "sliding_window": 8}),
     "small-qwen2-moe": Case("qwen2_moe", "qwen2", head_dim=32, ffn=64, heads=2, kv_heads=1, dtype="bfloat16", tied=True,
                             extra={"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32,
                                    "shared_expert_intermediate_size": 32}),
 }
 # The cases small enough to be committed, each with the GGUF types it is committed in.
 COMMITTED = {"small-llama": ["q8_0"], "small-mistral": [], "small-qwen2": ["f16"], "small-qwen3": ["q8_0"],
-             "small-qwen2-moe": ["q8_0"],
+             "small-deepseek": ["q8_0"],
+             "small-gpt-oss": ["mxfp4"], "small-qwen2-moe": ["q8_0"],
              "small-gemma2": ["q8_0"], "small-gemma3": ["q8_0"], "small-phi3": ["q8_0"], "small-granite": ["q8_0"]}
 
 
@@ -361,7 +369,8 @@ def add_rope(writer, case):
 
 def add_metadata(writer, case, kind):
     writer.add_file_type({Kind.F32: gguf.LlamaFileType.ALL_F32, Kind.F16: gguf.LlamaFileType.MOSTLY_F16,
-                          Kind.Q8_0: gguf.LlamaFileType.MOSTLY_Q8_0}[kind])
+                          Kind.Q8_0: gguf.LlamaFileType.MOSTLY_Q8_0,
+                          Kind.MXFP4: gguf.LlamaFileType.MOSTLY_MXFP4_MOE}[kind])
     writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
     writer.add_vocab_size(case.vocab)
     writer.add_context_length(case.context)
@@ -411,7 +420,7 @@ def write_special(writer, p, parts, join, kind):
     """A tensor that is several in GGUF, or lies there otherwise."""
     seen = []
     for name, array in parts:
-        stored = Kind.F32 if array.ndim < 2 or experts.is_plain(name) else kind
+        stored = experts.stored_type(name, array, kind)
         if stored == Kind.Q8_0 and array.shape[-1] % 32:
             stored = Kind.F16
         data = gguf.quants.quantize(np.ascontiguousarray(array), stored)
@@ -432,7 +441,7 @@ def write_gguf(path, case, tok, model, kind):
     add_vocabulary(writer, case, tok)
     biases = [(n, b) for n, b in model.named_buffers() if n.endswith("e_score_correction_bias")]
     for name, p in [*model.named_parameters(), *biases]:
-        array, stored = p.detach().numpy(), kind if p.ndim == 2 else Kind.F32
+        array, stored = p.detach().numpy(), kind if p.ndim == 2 and kind != Kind.MXFP4 else Kind.F32
         special = experts.tensors(case, name, array)
         if special:
             write_special(writer, p, *special, kind)
@@ -476,6 +485,9 @@ def make_case(folder, name, case, kinds):
         file = f"model-{kind}.gguf"
         write_gguf(folder / file, case, tok, model, Kind[kind.upper()])
         variants.append(record(folder, kind, file, model, prompt_ids))
+        if kind == "mxfp4":
+            experts.write_packed(folder / "packed", model)
+            variants.append({**variants[-1], "variant": "hf-mxfp4", "model": "packed"})
     kind = case.rope.get("full_attention", case.rope)["rope_type"]
     expected = {"case": name, "family": case.family, "prompt": PROMPT, "prompt_ids": prompt_ids, "vocab": case.vocab,
                 "rope": kind, "served": case.served, "variants": variants}
