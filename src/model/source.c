@@ -213,7 +213,11 @@ const mosa_tensor_view *mosa_model_source_expert(const mosa_model_source *source
                                                  int expert) {
     char name[MOSA_WEIGHT_NAME_MAX];
     if (source->gguf || !mosa_weight_expert_name(source->naming, source->arch, slot, layer, expert, name)) return NULL;
-    return mosa_safetensors_tensor_find(source->tensors, name);
+    const mosa_tensor_view *view = mosa_safetensors_tensor_find(source->tensors, name);
+    if (!view && source->naming == MOSA_NAMING_HF_BASE &&
+        mosa_weight_expert_name(MOSA_NAMING_HF, source->arch, slot, layer, expert, name))
+        view = mosa_safetensors_tensor_find(source->tensors, name);
+    return view;
 }
 
 const mosa_tensor_view *mosa_model_source_weight(const mosa_model_source *source, mosa_weight_slot slot, int layer) {

@@ -19,8 +19,9 @@
 enum { PROMPT = 150, OUTPUT = 40, TOP = 3, CROWD = 32 };
 
 static const char *const models[] = {
-    FAMILIES "small-llama", FAMILIES "small-llama/model-q8_0.gguf", FAMILIES "small-mistral",
-    FAMILIES "small-qwen2", FAMILIES "small-qwen3/model-q8_0.gguf",
+    FAMILIES "small-llama",    FAMILIES "small-llama/model-q8_0.gguf",    FAMILIES "small-mistral",
+    FAMILIES "small-qwen2",    FAMILIES "small-qwen3/model-q8_0.gguf",    FAMILIES "small-qwen2-moe/model-q8_0.gguf",
+    FAMILIES "small-deepseek", FAMILIES "small-deepseek/model-q8_0.gguf", FAMILIES "small-gpt-oss/model-mxfp4.gguf",
 };
 
 typedef struct transcript {
