@@ -105,6 +105,7 @@ static void slot_dims(mosa_weight_slot slot, int64_t dims[3], uint32_t *n_dims) 
 static bool with_experts;
 
 static bool slot_used(mosa_weight_slot slot) {
+    if (slot == MOSA_W_ROPE_SHORT || slot == MOSA_W_ROPE_LONG) return false; // of phi3
     if (slot >= MOSA_W_FFN_GATE && slot <= MOSA_W_FFN_DOWN) return !with_experts;
     if (slot > MOSA_W_FFN_DOWN_BIAS)
         return with_experts && (slot == MOSA_W_ROUTER || (slot >= MOSA_W_EXPERT_GATE && slot <= MOSA_W_EXPERT_DOWN));

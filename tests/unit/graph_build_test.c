@@ -334,7 +334,7 @@ static const bad_case bad_cases[] = {
     {"slice beyond a group", bad_slice_group_end, {"slice", "[12, 12 + 8)"}},
     {"join groups", bad_join, {"join", "'x32' f32 [T,32]", "groups"}},
     {"swiglu clamped at nothing", bad_swiglu, {"gated_act", "clamped at 0"}},
-    {"swiglu of one operand", bad_swiglu_alone, {"act", "activation 5"}},
+    {"swiglu of one operand", bad_swiglu_alone, {"act", "unknown activation"}},
     {"more experts than there are", bad_route_k, {"moe_route", "'x64' f32 [T,64]", "65 experts"}},
     {"uneven groups", bad_route_groups, {"moe_route", "5 groups"}},
     {"too few groups", bad_route_few_groups, {"moe_route", "8 groups"}},
