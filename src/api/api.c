@@ -65,6 +65,8 @@ static mosa_status open_model(mosa_api *api, int index, mosa_error *err) {
                                     .user = model};
     options.engine.argv = wanted->engine_argv;
     options.engine.name = model->name;
+    options.adapters = wanted->adapters;
+    options.n_adapters = wanted->n_adapters;
     return mosa_gateway_create(&options, &model->gateway, err);
 }
 

@@ -13,7 +13,9 @@ typedef struct mosa_api mosa_api;
 
 typedef struct mosa_api_model_options {
     const char *path;
-    const char *name;               // as clients call it; NULL = the model's own
+    const char *name;                    // as clients call it; NULL = the model's own
+    const mosa_adapter_option *adapters; // (n_adapters) to begin with; borrowed
+    int n_adapters;
     const char *const *engine_argv; // command line of its engine process, NULL-terminated; borrowed
 } mosa_api_model_options;
 

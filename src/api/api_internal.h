@@ -63,7 +63,12 @@ bool mosa_http_begin_call(mosa_http_request *request, const mosa_call_format *fo
                           const char *id_prefix);
 
 uint64_t mosa_api_random(mosa_api *api); // unpredictable 64 bits, different every time
-// Sets request->model from the body's "model". False, with a 404 in request->error, when there is none of that name.
+// Sets request->model and ->adapter from the body's "model". False, with a 404 in request->error, when there is
+// none of that name.
 bool mosa_api_choose_model(mosa_http_request *request);
+// What the request's answers call the model: as the body did.
+static inline const char *mosa_api_answer_name(const mosa_http_request *request) {
+    return request->adapter[0] ? request->adapter : request->model->name;
+}
 
 #endif

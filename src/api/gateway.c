@@ -57,6 +57,7 @@ mosa_status mosa_gateway_create(const mosa_gateway_options *options, mosa_gatewa
     gateway->first_free = -1;
     pthread_mutex_init(&gateway->mutex, NULL);
     mosa_status status = mosa_loop_create(on_wake, gateway, &gateway->loop, err);
+    if (status == MOSA_OK) status = mosa_gateway_adapters_init(gateway, err);
     if (status == MOSA_OK) status = mosa_gateway_engine_create(gateway, err);
     if (status != MOSA_OK) {
         mosa_gateway_destroy(gateway);
@@ -73,6 +74,7 @@ void mosa_gateway_destroy(mosa_gateway *gateway) {
     mosa_loop_destroy(gateway->loop);
     pthread_mutex_destroy(&gateway->mutex);
     free(gateway->slots);
+    mosa_gateway_adapters_finish(gateway);
     free(gateway);
 }
 

@@ -41,9 +41,15 @@ typedef struct mosa_gateway_limits {
     int max_calls;              // at the same time
 } mosa_gateway_limits;
 
+typedef struct mosa_adapter_option {
+    const char *name, *path;
+} mosa_adapter_option;
+
 typedef struct mosa_gateway_options {
     mosa_supervisor_options engine; // its command line and name, and how it is restarted; borrowed
     mosa_gateway_limits limits;
+    const mosa_adapter_option *adapters; // (n_adapters) to begin with; borrowed until created
+    int n_adapters;
     mosa_metrics *metrics;                                           // borrowed
     void (*on_tick)(void *user, int64_t now_ms);                     // a few times per second; may be NULL
     void (*on_engine)(void *user, const mosa_engine_status *status); // state has changed
@@ -71,6 +77,20 @@ void mosa_gateway_get_status(mosa_gateway *gateway, mosa_engine_status *out); //
 int64_t
 mosa_gateway_context_tokens(mosa_gateway *gateway); // longest sequence, 0 before the engine has told; any thread
 int mosa_gateway_calls(mosa_gateway *gateway);      // admitted now; any thread
+
+// --- adapters -------------------------------------------------------------------------------------------------------
+
+// Those that are served, whether or not an engine is ready just now. They outlive engines: each new one loads them.
+typedef struct mosa_gateway_adapter {
+    char name[MOSA_ADAPTER_NAME_MAX + 1];
+    char *path;
+    int rank; // 0 before an engine has told
+} mosa_gateway_adapter;
+
+bool mosa_gateway_has_adapter(mosa_gateway *gateway, const char *name); // any thread
+// Visits each under the gateway's lock: `visit` must be short and take no other. Any thread.
+typedef void (*mosa_gateway_adapter_fn)(void *user, const mosa_gateway_adapter *adapter);
+void mosa_gateway_each_adapter(mosa_gateway *gateway, mosa_gateway_adapter_fn visit, void *user);
 
 // --- end ------------------------------------------------------------------------------------------------------------
 

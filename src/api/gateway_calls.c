@@ -257,6 +257,10 @@ static void fail_choice(mosa_gateway *gateway, mosa_call *call, mosa_choice *cho
     mosa_api_error error;
     free_slot(gateway, call, choice);
     mosa_api_error_set(&error, why, NULL);
+    // It was there when the request came and has been dropped since.
+    if (why->status == MOSA_ENOTFOUND && call->http->adapter[0] && call->http->route->scope == MOSA_AUTH_INFERENCE)
+        mosa_api_fail(&error, 404, "model_not_found", "model", "The model '%.200s' does not exist.",
+                      call->http->adapter);
     mosa_gateway_fail_call(gateway, call, &error);
 }
 

@@ -29,9 +29,15 @@ static void drop_link(mosa_gateway *gateway) {
     mosa_gateway_flush_dirty(gateway);
 }
 
+// The engine takes calls from now on.
+static void become_ready(mosa_gateway *gateway) {
+    gateway->ready = gateway->ever_ready = true;
+    publish(gateway, MOSA_ENGINE_READY, "");
+    mosa_gateway_start_pending(gateway);
+}
+
 static void on_hello(void *user, const mosa_link_hello *hello) {
     mosa_gateway *gateway = user;
-    gateway->ready = gateway->ever_ready = true;
     atomic_store(&gateway->context_tokens, hello->info.context_tokens);
     pthread_mutex_lock(&gateway->mutex);
     gateway->status.hello = *hello;
@@ -40,8 +46,27 @@ static void on_hello(void *user, const mosa_link_hello *hello) {
     mosa_log_info("engine ready", MOSA_KV("engine", gateway->options.engine.name), MOSA_KV("pid", hello->pid),
                   MOSA_KV("device", (const char *)hello->info.device),
                   MOSA_KV("load_ms", (double)hello->info.load_ns / 1e6));
-    publish(gateway, MOSA_ENGINE_READY, "");
-    mosa_gateway_start_pending(gateway);
+    gateway->restoring = mosa_gateway_restore_adapters(gateway);
+    if (gateway->restoring == 0)
+        become_ready(gateway);
+    else
+        mosa_link_client_flush(gateway->link);
+}
+
+static void on_adapter(void *user, uint64_t id, const mosa_link_adapter_done *done) {
+    mosa_gateway *gateway = user;
+    if (id == 0) {
+        mosa_gateway_note_restored(gateway, done);
+        if (--gateway->restoring == 0) become_ready(gateway);
+        return;
+    }
+    mosa_gateway_note_adapter(gateway, done);
+    mosa_event event = {.request = id, .token = -1, .stop_index = -1, .finish = MOSA_FINISH_STOP};
+    if (done->error.status == MOSA_OK)
+        mosa_gateway_take_event(gateway, &event);
+    else
+        mosa_gateway_take_refusal(gateway, id, &done->error);
+    mosa_gateway_flush_dirty(gateway);
 }
 
 static void on_event(void *user, const mosa_event *event) {
@@ -82,7 +107,8 @@ static void on_closed(void *user, const mosa_error *why) {
 // --- process --------------------------------------------------------------------------------------------------------
 
 static void on_started(void *user, int socket_fd) {
-    static const mosa_link_client_handler handler = {on_hello, on_event, on_step, on_refused, on_stats, on_closed};
+    static const mosa_link_client_handler handler = {on_hello,   on_event, on_step,  on_refused,
+                                                     on_adapter, on_stats, on_closed};
     mosa_gateway *gateway = user;
     mosa_error err;
     mosa_loop_timer_cancel(gateway->loop, &gateway->exit_timer);

@@ -29,7 +29,8 @@ struct mosa_gateway {
     mosa_timer tick_timer, exit_timer;
     mosa_supervisor *supervisor;
     mosa_link_client *link; // NULL without an engine
-    bool ready;             // the link's engine has said HELLO
+    bool ready;             // the link's engine has said HELLO and has its adapters
+    int restoring;          // adapters that it has yet to load before it is ready
     bool ever_ready;
     bool stopping;
 
@@ -48,6 +49,8 @@ struct mosa_gateway {
     bool abort_wanted, stop_wanted;
     int64_t stop_kill_after_ms;
     mosa_engine_status status;
+    mosa_gateway_adapter *adapters; // (n_adapters) in order of loading
+    int n_adapters;
 };
 
 // --- gateway_engine.c: process and link -----------------------------------------------------------------------------
@@ -55,6 +58,14 @@ struct mosa_gateway {
 mosa_status mosa_gateway_engine_create(mosa_gateway *gateway, mosa_error *err);
 void mosa_gateway_engine_start(mosa_gateway *gateway);
 void mosa_gateway_engine_stop(mosa_gateway *gateway, int64_t kill_after_ms);
+
+// --- gateway_adapters.c: the list of adapters -----------------------------------------------------------------------
+
+mosa_status mosa_gateway_adapters_init(mosa_gateway *gateway, mosa_error *err);
+void mosa_gateway_adapters_finish(mosa_gateway *gateway);
+int mosa_gateway_restore_adapters(mosa_gateway *gateway); // asks a new engine to load the list; returns how many
+void mosa_gateway_note_restored(mosa_gateway *gateway, const mosa_link_adapter_done *done);
+void mosa_gateway_note_adapter(mosa_gateway *gateway, const mosa_link_adapter_done *done); // a call's doing
 
 // --- gateway_calls.c: calls from submission to answer ---------------------------------------------------------------
 

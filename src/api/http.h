@@ -32,10 +32,11 @@ typedef struct mosa_http_request {
     int fd;
     bool http10;
     mosa_http_phase phase;
-    struct mosa_api_model *model;          // whose gateway and text are meant; the first unless the body says otherwise
-    const mosa_route *route;               // NULL: no such path
-    char argument[MOSA_PATH_ARGUMENT_MAX]; // the {id} of the path
-    char id[MOSA_REQUEST_ID_MAX + 1];      // x-request-id
+    struct mosa_api_model *model; // whose gateway and text are meant; the first unless the body says otherwise
+    char adapter[MOSA_ADAPTER_NAME_MAX + 1]; // of that model, which the body named; "" = the model itself
+    const mosa_route *route;                 // NULL: no such path
+    char argument[MOSA_PATH_ARGUMENT_MAX];   // the {id} of the path
+    char id[MOSA_REQUEST_ID_MAX + 1];        // x-request-id
     int64_t started_ns;
     uint64_t key_hash; // of the API key that let it in; 0 when there is but one, or none
     mosa_buf body;

@@ -23,6 +23,12 @@ bool mosa_api_choose_model(mosa_http_request *request) {
         request->model = &api->models[i];
         if (strcmp(name, request->model->name) == 0) return true;
     }
+    for (int i = 0; i < api->options.n_models && strlen(name) < sizeof request->adapter; i++) {
+        request->model = &api->models[i];
+        if (!mosa_gateway_has_adapter(request->model->gateway, name)) continue;
+        memcpy(request->adapter, name, strlen(name) + 1);
+        return true;
+    }
     mosa_api_fail(&request->error, 404, "model_not_found", "model", "The model '%.200s' does not exist.", name);
     return false;
 }

@@ -36,7 +36,7 @@ void mosa_output_prefix(const mosa_api_model *model, const mosa_call *call, cons
     mosa_buf_append_str(out, "\",\"created\":");
     mosa_output_int(out, call->created_s);
     mosa_buf_append_str(out, ",\"model\":");
-    mosa_json_append_string(out, mosa_slice_of(model->name));
+    mosa_json_append_string(out, mosa_slice_of(mosa_api_answer_name(call->http)));
     mosa_buf_append_str(out, ",\"system_fingerprint\":\"");
     mosa_buf_append_str(out, model->fingerprint);
     mosa_buf_append_str(out, "\",\"choices\":[");

@@ -113,6 +113,7 @@ bool mosa_params_read(mosa_http_request *request, mosa_params *out) {
     out->request.max_tokens = max_tokens < 0 ? 0 : max_tokens == 0 ? 1 : max_tokens;
     out->request.min_tokens = mosa_body_int(body, "min_tokens", 0);
     out->request.ignore_eos = mosa_body_bool(body, "ignore_eos", false);
+    if (request->adapter[0]) out->request.adapter = request->adapter;
     out->request.priority = (int)mosa_body_int(body, "priority", 0);
     out->request.caller = mosa_params_caller(request);
     out->stream = mosa_body_bool(body, "stream", false);

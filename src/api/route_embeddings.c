@@ -67,7 +67,7 @@ static void embedding_finish(mosa_call *call, mosa_buf *body) {
         if (mosa_buf_failed(&choice->extra)) body->failed = true;
     }
     mosa_buf_append_str(body, "],\"model\":");
-    mosa_json_append_string(body, mosa_slice_of(call->http->model->name));
+    mosa_json_append_string(body, mosa_slice_of(mosa_api_answer_name(call->http)));
     mosa_buf_append_str(body, ",\"usage\":{\"prompt_tokens\":");
     mosa_output_int(body, tokens);
     mosa_buf_append_str(body, ",\"total_tokens\":");
@@ -108,6 +108,7 @@ void mosa_route_embeddings(mosa_http_request *request) {
         mosa_request embed = mosa_request_default();
         embed.caller = mosa_params_caller(request);
         embed.kind = pooling && strcmp(pooling, "last") == 0 ? MOSA_EMBED_LAST : MOSA_EMBED_MEAN;
+        if (request->adapter[0]) embed.adapter = request->adapter;
         bool failed = false;
         for (size_t i = 0; i < prompts.count; i++) {
             embed.tokens = prompts.items[i].tokens;

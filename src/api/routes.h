@@ -9,6 +9,8 @@ void mosa_route_completions(struct mosa_http_request *request);
 void mosa_route_embeddings(struct mosa_http_request *request);
 void mosa_route_models(struct mosa_http_request *request);
 void mosa_route_model(struct mosa_http_request *request);
+void mosa_route_load_adapter(struct mosa_http_request *request);
+void mosa_route_unload_adapter(struct mosa_http_request *request);
 void mosa_route_tokenize(struct mosa_http_request *request);
 void mosa_route_detokenize(struct mosa_http_request *request);
 void mosa_route_live(struct mosa_http_request *request);

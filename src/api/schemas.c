@@ -86,3 +86,12 @@ const char mosa_schema_tokenize[] =
 const char mosa_schema_detokenize[] =
     "{\"type\":\"object\",\"required\":[\"tokens\"],\"properties\":{" MODEL ",\"tokens\":{\"type\":\"array\","
     "\"items\":{\"type\":\"integer\"}},\"skip_special_tokens\":" BOOLEAN "}}";
+
+#define ADAPTER_NAMES "\"lora_name\":{\"type\":\"string\",\"minLength\":1},\"base_model_name\":" STRING
+
+const char mosa_schema_load_adapter[] =
+    "{\"type\":\"object\",\"required\":[\"lora_name\",\"lora_path\"],\"properties\":{" ADAPTER_NAMES
+    ",\"lora_path\":{\"type\":\"string\",\"minLength\":1}}}";
+
+const char mosa_schema_unload_adapter[] =
+    "{\"type\":\"object\",\"required\":[\"lora_name\"],\"properties\":{" ADAPTER_NAMES "}}";

@@ -7,5 +7,7 @@ extern const char mosa_schema_completions[];
 extern const char mosa_schema_embeddings[];
 extern const char mosa_schema_tokenize[];
 extern const char mosa_schema_detokenize[];
+extern const char mosa_schema_load_adapter[];
+extern const char mosa_schema_unload_adapter[];
 
 #endif

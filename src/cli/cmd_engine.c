@@ -29,6 +29,13 @@ static void depend_on_parent(void) {
     close(fd);
 }
 
+static mosa_status load_adapter(mosa_engine *engine, const char *text, mosa_error *err) {
+    char name[MOSA_ADAPTER_NAME_MAX + 1];
+    const char *path;
+    MOSA_TRY(mosa_adapter_argument(text, name, &path, err));
+    return mosa_engine_adapter_load(engine, name, path, err);
+}
+
 static mosa_status open_engine(const mosa_settings *settings, mosa_engine **out, mosa_error *err) {
     if (settings->models.models.count != 1)
         return mosa_fail(err, MOSA_EINVALID, "an engine runs one --model, not %zu", settings->models.models.count);
@@ -46,10 +53,21 @@ static mosa_status open_engine(const mosa_settings *settings, mosa_engine **out,
         .max_queued = (int)settings->engine.max_queued,
         .max_batch_tokens = (int)settings->engine.max_batch_tokens,
         .no_prefix_cache = !settings->engine.prefix_cache,
+        .max_adapters = (int)settings->engine.max_adapters,
+        .max_adapter_rank = (int)settings->engine.max_adapter_rank,
         .speculate = settings->engine.speculate,
         .draft_tokens = (int)settings->engine.draft_tokens,
     };
-    return mosa_engine_open(&options, out, err);
+    mosa_engine *engine;
+    MOSA_TRY(mosa_engine_open(&options, &engine, err));
+    mosa_status status = MOSA_OK;
+    for (size_t i = 0; status == MOSA_OK && i < settings->models.adapters.count; i++)
+        status = load_adapter(engine, settings->models.adapters.items[i], err);
+    if (status == MOSA_OK)
+        *out = engine;
+    else
+        mosa_engine_close(engine);
+    return status;
 }
 
 // SIGTERM drains, a second one ends at once.

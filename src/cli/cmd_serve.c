@@ -90,6 +90,10 @@ static mosa_status build_engine_argv(mosa_command_call *call, server *server, in
         number(arena, s->engine.max_batch_tokens),
         "--max-queue",
         number(arena, s->engine.max_queued),
+        "--max-adapters",
+        number(arena, s->engine.max_adapters),
+        "--max-adapter-rank",
+        number(arena, s->engine.max_adapter_rank),
         "--kv-type",
         s->engine.kv_type,
         "--kv-memory",
@@ -111,6 +115,22 @@ static mosa_status build_engine_argv(mosa_command_call *call, server *server, in
     return MOSA_OK;
 }
 
+// The gateway loads adapters into its engines, so that those dropped while running stay dropped when one restarts.
+static mosa_status choose_adapters(mosa_command_call *call, server *server, mosa_error *err) {
+    const mosa_string_list *texts = &server->settings->models.adapters;
+    mosa_adapter_option *adapters = MOSA_ARENA_ARRAY(call->arena, mosa_adapter_option, texts->count);
+    if (!adapters) return mosa_fail(err, MOSA_ENOMEM, "out of memory");
+    for (size_t i = 0; i < texts->count; i++) {
+        char name[MOSA_ADAPTER_NAME_MAX + 1];
+        MOSA_TRY(mosa_adapter_argument(texts->items[i], name, &adapters[i].path, err));
+        adapters[i].name = mosa_arena_strdup(call->arena, name);
+        if (!adapters[i].name) return mosa_fail(err, MOSA_ENOMEM, "out of memory");
+    }
+    server->models[0].adapters = adapters;
+    server->models[0].n_adapters = (int)texts->count;
+    return MOSA_OK;
+}
+
 static mosa_status choose_models(mosa_command_call *call, server *server, mosa_error *err) {
     size_t count = server->settings->models.models.count;
     if (count == 0) {
@@ -126,7 +146,7 @@ static mosa_status choose_models(mosa_command_call *call, server *server, mosa_e
         MOSA_TRY(build_engine_argv(call, server, (int)i, err));
     }
     server->n_models = (int)count;
-    return MOSA_OK;
+    return choose_adapters(call, server, err);
 }
 
 // --- what the terminal shows ----------------------------------------------------------------------------------------

@@ -9,6 +9,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#define ADAPTER_NAME "adapter"
+enum { ADAPTER_RANK_MAX = 1024 };
+
 mosa_status mosa_local_open(const char *name, const mosa_local_flags *flags, int max_sequences, mosa_engine **out,
                             mosa_error *err) {
     MOSA_AUTO_FREE char *path = NULL;
@@ -22,7 +25,18 @@ mosa_status mosa_local_open(const char *name, const mosa_local_flags *flags, int
                                    .threads = (int)flags->threads,
                                    .context_tokens = flags->ctx,
                                    .max_sequences = max_sequences};
-    return mosa_engine_open(&options, out, err);
+    if (flags->adapter) {
+        options.max_adapters = 1;
+        options.max_adapter_rank = ADAPTER_RANK_MAX;
+    }
+    mosa_engine *engine;
+    MOSA_TRY(mosa_engine_open(&options, &engine, err));
+    mosa_status status = flags->adapter ? mosa_engine_adapter_load(engine, ADAPTER_NAME, flags->adapter, err) : MOSA_OK;
+    if (status == MOSA_OK)
+        *out = engine;
+    else
+        mosa_engine_close(engine);
+    return status;
 }
 
 mosa_status mosa_local_tokenize(mosa_engine *engine, const char *text, bool chat_json, int32_t **tokens, size_t *n,
@@ -80,6 +94,7 @@ mosa_status mosa_local_answer_tokens(mosa_engine *engine, const mosa_local_flags
     request.tokens = tokens;
     request.n_tokens = n_tokens;
     request.max_tokens = flags->max_tokens;
+    if (flags->adapter) request.adapter = ADAPTER_NAME;
     request.sampling.temperature = (float)flags->temperature;
     request.sampling.top_p = (float)flags->top_p;
     request.sampling.top_k = (int)flags->top_k;

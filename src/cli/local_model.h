@@ -13,6 +13,7 @@ typedef struct mosa_local_flags {
     int64_t threads, ctx, max_tokens, seed, top_k;
     double temperature, top_p, min_p;
     int64_t draft_tokens;
+    const char *adapter; // path; NULL = none
     const char *kv_type, *quantize, *device, *speculate;
     bool stats;
 } mosa_local_flags;
@@ -63,6 +64,12 @@ typedef struct mosa_local_flags {
     {                                                                                                                  \
         .flag = "--device", .type = MOSA_OPTION_STRING, .fallback = "cpu", .choices = "cpu|cpu:ref",                   \
         .help = "Where to run; cpu:ref uses the plain C kernels only.", MOSA_OPTION_FIELD(values, local.device)        \
+    }
+
+#define MOSA_LOCAL_ADAPTER_OPTION(values)                                                                              \
+    {                                                                                                                  \
+        .flag = "--adapter", .aliases = "--lora", .type = MOSA_OPTION_STRING, .value = "PATH",                         \
+        .help = "LoRA adapter to answer with: a PEFT folder or a GGUF file.", MOSA_OPTION_FIELD(values, local.adapter) \
     }
 
 #define MOSA_LOCAL_SAMPLING_OPTIONS(values)                                                                            \

@@ -73,3 +73,15 @@ mosa_status mosa_model_path_find(const char *name, char **out, mosa_error *err) 
     *out = resolve_folder(path);
     return MOSA_OK;
 }
+
+mosa_status mosa_adapter_argument(const char *text, char name[MOSA_ADAPTER_NAME_MAX + 1], const char **path,
+                                  mosa_error *err) {
+    const char *equals = strchr(text, '=');
+    size_t len = equals ? (size_t)(equals - text) : 0;
+    if (len == 0 || len > MOSA_ADAPTER_NAME_MAX || !equals[1])
+        return mosa_fail(err, MOSA_EINVALID, "adapter '%.200s' is not NAME=PATH", text);
+    memcpy(name, text, len);
+    name[len] = '\0';
+    *path = equals + 1;
+    return MOSA_OK;
+}

@@ -30,12 +30,14 @@ typedef struct mosa_settings {
     struct {
         mosa_string_list models; // "NAME=PATH" or "PATH"
         mosa_string_list served_names;
+        mosa_string_list adapters; // "NAME=PATH", of the first model
         const char *chat_template; // NULL = the model's own
         int64_t seed;              // -1 = a fresh one for each request
     } models;
     struct {
         const char *device, *quantize, *kv_type, *speculate; // quantize NULL = as stored
         int64_t threads, context_tokens, kv_memory_bytes, max_sequences, max_batch_tokens, max_queued, draft_tokens;
+        int64_t max_adapters, max_adapter_rank;
         bool prefix_cache;
     } engine;
     struct {

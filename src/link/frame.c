@@ -17,7 +17,7 @@ mosa_status mosa_link_frame_parse(const void *data, size_t len, mosa_link_frame 
     if (version != MOSA_LINK_VERSION)
         return mosa_fail(err, MOSA_ECORRUPT, "link frame: protocol version %u, this side speaks %d", version,
                          MOSA_LINK_VERSION);
-    if (type < MOSA_LINK_HELLO || type > MOSA_LINK_ERROR)
+    if (type < MOSA_LINK_HELLO || type > MOSA_LINK_ADAPTER_DONE)
         return mosa_fail(err, MOSA_ECORRUPT, "link frame: unknown type %u", type);
     if (payload > MOSA_LINK_PAYLOAD_MAX)
         return mosa_fail(err, MOSA_ECORRUPT, "link frame: payload of %u bytes exceeds %d", payload,

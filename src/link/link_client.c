@@ -70,6 +70,13 @@ static mosa_status take_error(mosa_link_client *client, const mosa_link_frame *f
     return refusal.status;
 }
 
+static mosa_status take_adapter(mosa_link_client *client, const mosa_link_frame *frame, mosa_error *err) {
+    mosa_link_adapter_done done;
+    MOSA_TRY(mosa_link_get_adapter_done(frame, &done, err));
+    if (client->handler.on_adapter) client->handler.on_adapter(client->user, frame->request, &done);
+    return MOSA_OK;
+}
+
 static mosa_status on_frame(void *user, const mosa_link_frame *frame, mosa_error *err) {
     mosa_link_client *client = user;
     if (!client->greeted && frame->type != MOSA_LINK_HELLO && frame->type != MOSA_LINK_ERROR)
@@ -79,6 +86,8 @@ static mosa_status on_frame(void *user, const mosa_link_frame *frame, mosa_error
         return take_hello(client, frame, err);
     case MOSA_LINK_STEP:
         return take_step(client, frame, err);
+    case MOSA_LINK_ADAPTER_DONE:
+        return take_adapter(client, frame, err);
     case MOSA_LINK_ERROR:
         return take_error(client, frame, err);
     case MOSA_LINK_STATS: {

@@ -17,6 +17,7 @@ typedef struct mosa_link_client_handler {
     void (*on_event)(void *user, const mosa_event *event);      // event->request is the id that was submitted
     void (*on_step)(void *user);                                // all events of one engine step have been given
     void (*on_refused)(void *user, uint64_t id, const mosa_error *why);
+    void (*on_adapter)(void *user, uint64_t id, const mosa_link_adapter_done *done); // may be NULL
     void (*on_stats)(void *user, const mosa_engine_stats *stats);
     void (*on_closed)(void *user, const mosa_error *why);
 } mosa_link_client_handler;
@@ -27,7 +28,7 @@ mosa_status mosa_link_client_create(mosa_loop *loop, int fd, const char *token, 
 void mosa_link_client_destroy(mosa_link_client *client); // NULL-safe; no callback follows
 
 // Frames are buffered until mosa_link_client_flush. A fault is told by on_closed, later.
-void mosa_link_client_submit(mosa_link_client *client, mosa_slice frame); // one encoded SUBMIT
+void mosa_link_client_submit(mosa_link_client *client, mosa_slice frame); // one encoded SUBMIT or ADAPTER
 void mosa_link_client_cancel(mosa_link_client *client, uint64_t id);
 void mosa_link_client_drain(mosa_link_client *client);
 void mosa_link_client_flush(mosa_link_client *client);

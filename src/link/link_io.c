@@ -69,6 +69,8 @@ static mosa_status on_frame(void *user, const mosa_link_frame *frame, mosa_error
     switch (frame->type) {
     case MOSA_LINK_SUBMIT:
         return submit(connection, frame, err);
+    case MOSA_LINK_ADAPTER:
+        return mosa_link_adapters_take(connection, frame, err);
     case MOSA_LINK_CANCEL:
         pthread_mutex_lock(&server->mutex);
         mosa_link_requests_cancel(server, connection, frame->request);
@@ -104,7 +106,10 @@ static mosa_status add_connection(mosa_link_server *server, int fd, mosa_error *
     for (int i = 0; i < CONNECTIONS_MAX && !connection; i++)
         if (server->connections[i].channel.fd < 0 && server->connections[i].requests == 0)
             connection = &server->connections[i];
-    if (connection) mosa_link_channel_open(&connection->channel, fd, server->out_limit);
+    if (connection) {
+        mosa_link_channel_open(&connection->channel, fd, server->out_limit);
+        connection->serial++;
+    }
     pthread_mutex_unlock(&server->mutex);
     if (!connection) {
         close(fd);

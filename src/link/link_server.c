@@ -34,6 +34,7 @@ mosa_status mosa_link_server_create(const mosa_link_server_options *options, mos
         server->connections[i] =
             (link_connection){.server = server, .index = i, .watch = MOSA_WATCH_INIT, .channel.fd = -1};
     mosa_status status = mosa_link_requests_init(server, options->max_requests, err);
+    if (status == MOSA_OK) status = mosa_link_adapters_init(server, err);
     if (status == MOSA_OK) status = mosa_loop_create(mosa_link_io_on_wake, server, &server->loop, err);
     if (status == MOSA_OK && address.kind != MOSA_LINK_FD) status = mosa_link_listen(&address, &server->listen_fd, err);
     if (status != MOSA_OK) {
@@ -53,6 +54,7 @@ void mosa_link_server_destroy(mosa_link_server *server) {
     }
     mosa_loop_destroy(server->loop);
     mosa_link_requests_finish(server);
+    mosa_link_adapters_finish(server);
     mosa_arena_finish(&server->arena);
     pthread_mutex_destroy(&server->mutex);
     free(server);
@@ -128,10 +130,21 @@ static void close_connections(mosa_link_server *server, const mosa_error *fault)
     }
 }
 
+// What waits in its queue is given up, what it is loading is finished.
+static void end_adapter_thread(mosa_link_server *server) {
+    atomic_store(&server->stopping, true);
+    mosa_queue_close(server->adapter_jobs);
+    mosa_thread_join(&server->adapter_thread);
+}
+
 mosa_status mosa_link_server_run(mosa_link_server *server, mosa_error *err) {
     MOSA_TRY(mosa_link_io_start(server, err));
-    MOSA_TRY(mosa_thread_start(&server->io_thread, "link-io", mosa_link_io_main, server, err));
-    mosa_status status = MOSA_OK;
+    mosa_status status = mosa_thread_start(&server->adapter_thread, "adapters", mosa_link_adapters_main, server, err);
+    if (status == MOSA_OK) status = mosa_thread_start(&server->io_thread, "link-io", mosa_link_io_main, server, err);
+    if (status != MOSA_OK) {
+        end_adapter_thread(server);
+        return status;
+    }
     mosa_error fault = {0};
     while (status == MOSA_OK && !atomic_load(&server->stopping) && !is_drained(server)) {
         const mosa_event *events;
@@ -141,6 +154,7 @@ mosa_status mosa_link_server_run(mosa_link_server *server, mosa_error *err) {
     }
     mosa_loop_stop(server->loop);
     mosa_thread_join(&server->io_thread);
+    end_adapter_thread(server);
     close_connections(server, status == MOSA_OK ? NULL : &fault);
     if (status != MOSA_OK && err) *err = fault;
     return status;

@@ -7,6 +7,7 @@
 
 #include "base/arena.h"
 #include "base/loop.h"
+#include "base/queue.h"
 #include "base/thread.h"
 #include "link/channel.h"
 #include "link/id_map.h"
@@ -31,6 +32,7 @@ typedef struct link_connection {
     mosa_watch watch;          // I/O thread
     bool greeted;              // I/O thread: its HELLO was accepted
     mosa_link_channel channel; // fd -1 when free; `out` is guarded by the mutex
+    uint64_t serial;           // of the peer in this slot
     int requests;              // running; the slot is reused only at 0
     size_t step_start;         // where this step's open frame begins in channel.out
     bool step_open;
@@ -49,7 +51,8 @@ struct mosa_link_server {
     mosa_timer stats_timer;
     mosa_engine_stats stats_sent;
     mosa_arena arena; // I/O thread: the request being decoded
-    mosa_thread io_thread;
+    mosa_thread io_thread, adapter_thread;
+    mosa_queue *adapter_jobs; // from the I/O thread to the adapter thread
     atomic_bool stopping;
 
     pthread_mutex_t mutex;
@@ -71,6 +74,14 @@ void mosa_link_requests_cancel(mosa_link_server *server, link_connection *connec
 void mosa_link_requests_cancel_all(mosa_link_server *server, link_connection *connection);
 link_entry *mosa_link_requests_find(mosa_link_server *server, uint64_t engine_id); // NULL when unknown
 void mosa_link_requests_remove(mosa_link_server *server, link_entry *entry);
+
+// --- link_adapters.c: the adapter thread ----------------------------------------------------------------------------
+
+mosa_status mosa_link_adapters_init(mosa_link_server *server, mosa_error *err);
+void mosa_link_adapters_finish(mosa_link_server *server);
+void mosa_link_adapters_main(void *server); // until the queue is closed
+// An ADAPTER frame has come. Any failure ends the connection.
+mosa_status mosa_link_adapters_take(link_connection *connection, const mosa_link_frame *frame, mosa_error *err);
 
 // --- link_io.c: the I/O thread --------------------------------------------------------------------------------------
 

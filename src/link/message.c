@@ -1,5 +1,6 @@
 // What the frames carry: requests, steps, statistics and refusals.
 #include "link/message.h"
+#include "link/message_internal.h"
 
 #include <math.h>
 #include <string.h>
@@ -69,6 +70,8 @@ void mosa_link_put_submit(mosa_buf *out, uint64_t id, const mosa_request *reques
     mosa_link_put_u64(out, (uint64_t)request->max_tokens);
     mosa_link_put_u64(out, (uint64_t)request->min_tokens);
     put_sampling(out, &request->sampling);
+    const char *adapter = request->adapter ? request->adapter : "";
+    mosa_link_put_bytes(out, adapter, strlen(adapter));
     mosa_link_put_u32(out, (uint32_t)request->n_stop);
     for (int i = 0; i < request->n_stop; i++) mosa_link_put_bytes(out, request->stop[i], strlen(request->stop[i]));
     if (request->n_tokens > MOSA_LINK_PAYLOAD_MAX / sizeof(int32_t)) out->failed = true;
@@ -91,6 +94,13 @@ static void get_stops(mosa_link_cursor *in, mosa_arena *arena, mosa_request *req
     }
     request->stop = stop;
     request->n_stop = (int)count;
+}
+
+static void get_adapter_name(mosa_link_cursor *in, mosa_arena *arena, mosa_request *request) {
+    mosa_slice name = mosa_link_get_bytes(in, MOSA_ADAPTER_NAME_MAX);
+    if (name.len == 0 || in->failed) return;
+    request->adapter = mosa_arena_strndup(arena, name.data, name.len);
+    if (!request->adapter || memchr(name.data, '\0', name.len)) in->failed = true;
 }
 
 static void get_tokens(mosa_link_cursor *in, mosa_arena *arena, mosa_request *request) {
@@ -119,6 +129,8 @@ mosa_status mosa_link_get_submit(const mosa_link_frame *frame, mosa_arena *arena
     request.min_tokens = (int64_t)mosa_link_get_u64(&in);
     get_sampling(&in, arena, &request.sampling);
     if (in.failed) return corrupt(err, "SUBMIT's sampling parameters are cut off or not finite");
+    get_adapter_name(&in, arena, &request);
+    if (in.failed) return corrupt(err, "SUBMIT's adapter name is cut off or too long");
     get_stops(&in, arena, &request);
     if (in.failed) return corrupt(err, "SUBMIT's stop strings are cut off, too long or too many");
     get_tokens(&in, arena, &request);
@@ -129,7 +141,7 @@ mosa_status mosa_link_get_submit(const mosa_link_frame *frame, mosa_arena *arena
 
 // --- STEP -----------------------------------------------------------------------------------------------------------
 
-static void put_error_body(mosa_buf *out, const mosa_error *error) {
+void mosa_link_put_error_body(mosa_buf *out, const mosa_error *error) {
     mosa_link_put_u16(out, (uint16_t)error->status);
     mosa_link_put_bytes(out, error->message, strlen(error->message));
     mosa_link_put_bytes(out, error->hint, strlen(error->hint));
@@ -154,7 +166,7 @@ void mosa_link_put_event(mosa_buf *out, uint64_t id, const mosa_event *event, in
     }
     for (int i = 0; i < width; i++) mosa_link_put_f32(out, event->embedding[i]);
     mosa_link_put_bytes(out, event->text, event->text_len);
-    if (event->error) put_error_body(out, event->error);
+    if (event->error) mosa_link_put_error_body(out, event->error);
 }
 
 static void copy_text(char *to, size_t capacity, mosa_slice text) {
@@ -163,7 +175,7 @@ static void copy_text(char *to, size_t capacity, mosa_slice text) {
     to[len] = '\0';
 }
 
-static void get_error_body(mosa_link_cursor *in, mosa_error *error) {
+void mosa_link_get_error_body(mosa_link_cursor *in, mosa_error *error) {
     uint16_t status = mosa_link_get_u16(in);
     if (status == MOSA_OK || status >= MOSA_STATUS_COUNT) in->failed = true;
     error->status = (mosa_status)status;
@@ -222,7 +234,7 @@ mosa_status mosa_link_step_reader_next(mosa_link_step_reader *reader, mosa_event
     event.text = text.data;
     event.text_len = text.len;
     if (flags & EVENT_HAS_ERROR) {
-        get_error_body(in, &reader->error);
+        mosa_link_get_error_body(in, &reader->error);
         event.error = &reader->error;
     }
     if (in->failed) return corrupt(err, "STEP has an event whose parts exceed the frame");
@@ -282,14 +294,14 @@ mosa_status mosa_link_get_stats(const mosa_link_frame *frame, mosa_engine_stats 
 
 void mosa_link_put_error(mosa_buf *out, uint64_t id, const mosa_error *error) {
     size_t start = mosa_link_frame_begin(out, MOSA_LINK_ERROR, id);
-    put_error_body(out, error);
+    mosa_link_put_error_body(out, error);
     mosa_link_frame_end(out, start);
 }
 
 mosa_status mosa_link_get_error(const mosa_link_frame *frame, mosa_error *out, mosa_error *err) {
     mosa_link_cursor in = {frame->payload, frame->len, false};
     mosa_error error = {0};
-    get_error_body(&in, &error);
+    mosa_link_get_error_body(&in, &error);
     if (in.failed || in.left) return corrupt(err, "ERROR is cut off or names no status");
     *out = error;
     return MOSA_OK;

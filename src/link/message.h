@@ -54,6 +54,28 @@ mosa_status mosa_link_step_reader_next(mosa_link_step_reader *reader, mosa_event
                                        mosa_error *err) MOSA_MUST_USE;
 void mosa_link_step_reader_finish(mosa_link_step_reader *reader);
 
+// --- ADAPTER, ADAPTER_DONE ------------------------------------------------------------------------------------------
+
+typedef struct mosa_link_adapter {
+    bool load; // else drop
+    char name[MOSA_ADAPTER_NAME_MAX + 1];
+    char path[MOSA_LINK_PATH_MAX + 1]; // as the engine's process finds it; "" when dropping
+} mosa_link_adapter;
+
+typedef struct mosa_link_adapter_done {
+    mosa_link_adapter adapter; // as asked
+    mosa_error error;          // MOSA_OK when it was done
+    int rank;                  // of a loaded one
+    int64_t bytes;
+} mosa_link_adapter_done;
+
+void mosa_link_put_adapter(mosa_buf *out, uint64_t id, const mosa_link_adapter *adapter);
+mosa_status mosa_link_get_adapter(const mosa_link_frame *frame, mosa_link_adapter *adapter,
+                                  mosa_error *err) MOSA_MUST_USE;
+void mosa_link_put_adapter_done(mosa_buf *out, uint64_t id, const mosa_link_adapter_done *done);
+mosa_status mosa_link_get_adapter_done(const mosa_link_frame *frame, mosa_link_adapter_done *done,
+                                       mosa_error *err) MOSA_MUST_USE;
+
 // --- STATS, ERROR ---------------------------------------------------------------------------------------------------
 
 void mosa_link_put_stats(mosa_buf *out, const mosa_engine_stats *stats);

@@ -14,6 +14,8 @@
 //   STEP    engine to gateway: the events of one engine step for all sequences of this connection
 //   STATS   engine to gateway: counters and gauges, a few times per second while they change
 //   DRAIN   gateway to engine: empty; take no more requests, leave when the last has finished
+//   ADAPTER gateway to engine: load or drop an adapter
+//   ADAPTER_DONE  engine to gateway: what became of the ADAPTER with this id; others may be answered before it
 //   ERROR   engine to gateway: the request is refused (id), or the engine is failing (id 0)
 //
 // Life of a request: SUBMIT, then either one ERROR, or events in STEP frames of which the last has a finish reason.
@@ -31,6 +33,8 @@ typedef enum mosa_link_type {
     MOSA_LINK_STATS = 5,
     MOSA_LINK_DRAIN = 6,
     MOSA_LINK_ERROR = 7,
+    MOSA_LINK_ADAPTER = 8,
+    MOSA_LINK_ADAPTER_DONE = 9,
 } mosa_link_type;
 
 enum {
@@ -41,6 +45,7 @@ enum {
     MOSA_LINK_HELLO_BYTES_MAX = 64 << 10,
     MOSA_LINK_BIAS_MAX = 4096,       // logit_bias entries
     MOSA_LINK_EMBEDDING_MAX = 65536, // floats
+    MOSA_LINK_PATH_MAX = 4095,       // bytes of a path
 };
 
 #define MOSA_LINK_ID_MAX ((UINT64_C(1) << 56) - 1)

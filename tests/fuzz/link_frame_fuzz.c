@@ -9,6 +9,8 @@ static void decode(const mosa_link_frame *frame) {
     mosa_request request;
     mosa_link_hello hello;
     mosa_engine_stats stats;
+    mosa_link_adapter adapter;
+    mosa_link_adapter_done done;
     mosa_status status = MOSA_OK;
     mosa_link_step_reader reader = {0};
     mosa_event event;
@@ -20,6 +22,12 @@ static void decode(const mosa_link_frame *frame) {
         break;
     case MOSA_LINK_SUBMIT:
         status = mosa_link_get_submit(frame, &arena, &request, &err);
+        break;
+    case MOSA_LINK_ADAPTER:
+        status = mosa_link_get_adapter(frame, &adapter, &err);
+        break;
+    case MOSA_LINK_ADAPTER_DONE:
+        status = mosa_link_get_adapter_done(frame, &done, &err);
         break;
     case MOSA_LINK_STATS:
         status = mosa_link_get_stats(frame, &stats, &err);

@@ -19,9 +19,10 @@ def text(data):
 def submit():
     sampling = struct.pack("<fffIfffQ", 0.7, 0.9, 0.05, 40, 1.1, 0.5, -0.5, 7)
     bias = struct.pack("<IIfIf", 2, 5, 1.0, 6, -100.0)
+    adapter = text(b"poet")
     stop = struct.pack("<I", 2) + text(b"END") + text(b"\n\n")
     tokens = struct.pack("<I4i", 4, 1, 2, 3, 4)
-    return struct.pack("<BBhiQqq", 0, 7, 5, -1, 9, 64, 2) + sampling + bias + stop + tokens
+    return struct.pack("<BBhiQqq", 0, 7, 5, -1, 9, 64, 2) + sampling + bias + adapter + stop + tokens
 
 
 def event(request, finish=0, top=0, embedding=(), words=b"hi", error=None):
@@ -39,6 +40,9 @@ SEEDS = {
     "step": frame(4, event(1) + event(2, 2, 3) + event(3, 1, 0, (0.5, -0.5), b"") + event(4, 4, 0, (), b"", ERROR)),
     "stats": frame(5, struct.pack("<17Q", *range(17))),
     "error": frame(7, ERROR, 5),
+    "adapter": frame(8, b"\x01" + text(b"poet") + text(b"/adapters/poet"), 3),
+    "adapter_done": frame(9, b"\x01" + text(b"poet") + text(b"/a") + struct.pack("<IQB", 16, 1 << 20, 0), 3)
+                    + frame(9, b"\x00" + text(b"poet") + text(b"") + struct.pack("<IQB", 0, 0, 1) + ERROR, 4),
     "several": frame(3, request=9) + frame(6) + frame(7, ERROR, 1) + frame(4, event(8)),
 }
 

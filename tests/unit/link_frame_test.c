@@ -57,7 +57,7 @@ static void hostile_headers_are_refused_before_anything_is_read(void **state) {
     expect_corrupt(MOSA_LINK_PAYLOAD_MAX + 1, MOSA_LINK_STEP, MOSA_LINK_VERSION, 0);
     expect_corrupt(UINT32_MAX, MOSA_LINK_STEP, MOSA_LINK_VERSION, 0);
     expect_corrupt(0, 0, MOSA_LINK_VERSION, 0);
-    expect_corrupt(0, MOSA_LINK_ERROR + 1, MOSA_LINK_VERSION, 0);
+    expect_corrupt(0, MOSA_LINK_ADAPTER_DONE + 1, MOSA_LINK_VERSION, 0);
     expect_corrupt(0, MOSA_LINK_STEP, MOSA_LINK_VERSION + 1, 0);
     expect_corrupt(0, MOSA_LINK_SUBMIT, MOSA_LINK_VERSION, MOSA_LINK_ID_MAX + 1);
 }
@@ -79,6 +79,7 @@ static mosa_request full_request(void) {
                             .priority = -4,
                             .caller = UINT64_C(0xfedcba9876543210),
                             .no_speculation = true,
+                            .adapter = "poet",
                             .sampling = {.temperature = 0.5f,
                                          .top_p = 0.9f,
                                          .min_p = 0.1f,
@@ -109,10 +110,40 @@ static void a_request_travels_whole(void **state) {
     assert_memory_equal(got.sampling.logit_bias, sent.sampling.logit_bias, 2 * sizeof(mosa_logit_bias));
     assert_true(got.sampling.seed == sent.sampling.seed && got.sampling.top_k == 40 && got.priority == -4);
     assert_true(got.caller == sent.caller && got.no_speculation);
+    assert_string_equal(got.adapter, "poet");
     assert_true(got.ignore_eos && got.prompt_logprobs && got.top_logprobs == 5);
     assert_true(got.max_tokens == 99 && got.min_tokens == 3);
     assert_true(got.sampling.frequency_penalty == sent.sampling.frequency_penalty);
     mosa_arena_finish(&arena);
+    mosa_buf_finish(&buf);
+}
+
+static void an_adapter_travels_both_ways(void **state) {
+    (void)state;
+    mosa_buf buf = {0};
+    mosa_link_adapter sent = {.load = true, .name = "poet", .path = "/adapters/poet"}, got;
+    mosa_link_put_adapter(&buf, 9, &sent);
+    mosa_link_frame frame = parse(&buf);
+    assert_int_equal(mosa_link_get_adapter(&frame, &got, NULL), MOSA_OK);
+    assert_true(got.load && frame.request == 9);
+    assert_string_equal(got.name, "poet");
+    assert_string_equal(got.path, "/adapters/poet");
+    for (size_t len = 0; len < frame.len; len++) {
+        mosa_link_frame cut = {frame.type, frame.request, frame.payload, len};
+        assert_int_equal(mosa_link_get_adapter(&cut, &got, NULL), MOSA_ECORRUPT);
+    }
+    mosa_buf_clear(&buf);
+    mosa_link_adapter_done done = {.adapter = sent, .rank = 16, .bytes = 1 << 20}, back;
+    mosa_fail(&done.error, MOSA_ELIMIT, "too many");
+    mosa_link_put_adapter_done(&buf, 9, &done);
+    frame = parse(&buf);
+    assert_int_equal(mosa_link_get_adapter_done(&frame, &back, NULL), MOSA_OK);
+    assert_int_equal(back.error.status, MOSA_ELIMIT);
+    assert_true(back.rank == 16 && back.bytes == 1 << 20 && back.adapter.load);
+    for (size_t len = 0; len < frame.len; len++) {
+        mosa_link_frame cut = {frame.type, frame.request, frame.payload, len};
+        assert_int_equal(mosa_link_get_adapter_done(&cut, &back, NULL), MOSA_ECORRUPT);
+    }
     mosa_buf_finish(&buf);
 }
 
@@ -271,6 +302,7 @@ int main(void) {
         cmocka_unit_test(a_frame_is_complete_at_its_last_byte_and_not_before),
         cmocka_unit_test(hostile_headers_are_refused_before_anything_is_read),
         cmocka_unit_test(a_request_travels_whole),
+        cmocka_unit_test(an_adapter_travels_both_ways),
         cmocka_unit_test(a_request_that_is_cut_anywhere_is_corrupt),
         cmocka_unit_test(numbers_that_are_not_finite_are_refused),
         cmocka_unit_test(a_count_that_lies_takes_no_memory),

@@ -117,6 +117,27 @@ mosa_status mosa_engine_step(mosa_engine *engine, int timeout_ms, const mosa_eve
     return fails ? mosa_fail(err, MOSA_EINTERNAL, "the counter broke") : MOSA_OK;
 }
 
+// Every name can be loaded but "none"; loading takes a while, as a disk does.
+mosa_status mosa_engine_adapter_load(mosa_engine *engine, const char *name, const char *path, mosa_error *err) {
+    (void)engine;
+    (void)path;
+    usleep(20000);
+    return strcmp(name, "none") == 0 ? mosa_fail(err, MOSA_ENOTFOUND, "no such file") : MOSA_OK;
+}
+
+mosa_status mosa_engine_adapter_unload(mosa_engine *engine, const char *name, mosa_error *err) {
+    (void)engine;
+    (void)name;
+    (void)err;
+    return MOSA_OK;
+}
+
+int mosa_engine_get_adapters(mosa_engine *engine, mosa_adapter_info *out, int capacity) {
+    (void)engine;
+    if (capacity > 0) out[0] = (mosa_adapter_info){.name = "poet", .rank = 16, .bytes = 1000};
+    return 1;
+}
+
 // --- a gateway that collects ----------------------------------------------------------------------------------------
 
 typedef struct pair {
@@ -130,6 +151,8 @@ typedef struct pair {
     char text[SLOTS + 1][4096]; // by request id
     mosa_finish finish[SLOTS + 1];
     mosa_error refusal[SLOTS + 1];
+    mosa_link_adapter_done adapters[4]; // (n_adapters) answers, in order
+    int n_adapters;
     int finished, refused, steps, waiting_for;
     bool closed;
     mosa_error closed_why;
@@ -138,7 +161,7 @@ typedef struct pair {
 } pair;
 
 static void maybe_stop(pair *pair) {
-    if (pair->finished + pair->refused >= pair->waiting_for) mosa_loop_stop(pair->loop);
+    if (pair->finished + pair->refused + pair->n_adapters >= pair->waiting_for) mosa_loop_stop(pair->loop);
 }
 
 static void on_hello(void *user, const mosa_link_hello *hello) {
@@ -166,6 +189,13 @@ static void on_refused(void *user, uint64_t id, const mosa_error *why) {
     maybe_stop(pair);
 }
 
+static void on_adapter(void *user, uint64_t id, const mosa_link_adapter_done *done) {
+    pair *pair = user;
+    assert_int_equal(id, 40 + pair->n_adapters);
+    pair->adapters[pair->n_adapters++] = *done;
+    maybe_stop(pair);
+}
+
 static void on_stats(void *user, const mosa_engine_stats *stats) {
     ((pair *)user)->seen_cancelled = stats->cancelled;
 }
@@ -179,7 +209,8 @@ static void on_closed(void *user, const mosa_error *why) {
     mosa_loop_stop(pair->loop);
 }
 
-static const mosa_link_client_handler handler = {on_hello, on_event, on_step, on_refused, on_stats, on_closed};
+static const mosa_link_client_handler handler = {on_hello,   on_event, on_step,  on_refused,
+                                                 on_adapter, on_stats, on_closed};
 
 static void serve(void *user) {
     pair *pair = user;
@@ -257,6 +288,33 @@ static void what_the_engine_refuses_is_told_with_its_id(void **state) {
     run_until(pair, 1);
     assert_int_equal(pair->refused, 1);
     assert_int_equal(pair->refusal[2].status, MOSA_EBUSY);
+    pair_destroy(pair);
+}
+
+static void ask_for_adapter(pair *pair, uint64_t id, bool load, const char *name) {
+    mosa_buf frame = {0};
+    mosa_link_adapter adapter = {.load = load, .path = "/p"};
+    snprintf(adapter.name, sizeof adapter.name, "%s", name);
+    mosa_link_put_adapter(&frame, id, &adapter);
+    mosa_link_client_submit(pair->client, mosa_buf_slice(&frame));
+    mosa_buf_finish(&frame);
+}
+
+static void adapters_are_loaded_in_order_while_requests_run(void **state) {
+    (void)state;
+    pair *pair = pair_create(0);
+    ask_for_adapter(pair, 40, true, "poet");
+    ask_for_adapter(pair, 41, true, "none");
+    ask_for_adapter(pair, 42, false, "poet");
+    submit(pair, 1, 5);
+    run_until(pair, 4);
+    assert_int_equal(pair->n_adapters, 3);
+    assert_int_equal(pair->adapters[0].error.status, MOSA_OK);
+    assert_int_equal(pair->adapters[0].rank, 16);
+    assert_string_equal(pair->adapters[0].adapter.path, "/p");
+    assert_int_equal(pair->adapters[1].error.status, MOSA_ENOTFOUND);
+    assert_false(pair->adapters[2].adapter.load);
+    assert_int_equal(pair->finish[1], MOSA_FINISH_LENGTH);
     pair_destroy(pair);
 }
 
@@ -436,6 +494,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(all_requests_get_all_their_tokens_in_order),
         cmocka_unit_test(what_the_engine_refuses_is_told_with_its_id),
+        cmocka_unit_test(adapters_are_loaded_in_order_while_requests_run),
         cmocka_unit_test(one_id_is_not_given_twice),
         cmocka_unit_test(a_cancelled_request_ends_as_cancelled),
         cmocka_unit_test(a_gateway_that_leaves_has_its_requests_cancelled_and_ends_the_server),
