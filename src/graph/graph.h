@@ -229,6 +229,7 @@ mosa_value mosa_g_embed(mosa_graph *g, mosa_value ids, mosa_value table);
 mosa_value mosa_g_linear(mosa_graph *g, mosa_value x, mosa_value w, mosa_value bias);
 mosa_value mosa_g_rms_norm(mosa_graph *g, mosa_value x, mosa_value w, float eps);
 mosa_value mosa_g_head_rms_norm(mosa_graph *g, mosa_value x, mosa_value w, float eps); // per head of width |w|
+mosa_value mosa_g_layer_norm(mosa_graph *g, mosa_value x, mosa_value w, mosa_value bias, float eps);
 mosa_value mosa_g_add(mosa_graph *g, mosa_value a, mosa_value b);
 mosa_value mosa_g_mul(mosa_graph *g, mosa_value a, mosa_value b);
 mosa_value mosa_g_scale(mosa_graph *g, mosa_value x, float value);

@@ -46,6 +46,14 @@ mosa_value mosa_g_head_rms_norm(mosa_graph *g, mosa_value x, mosa_value w, float
     return apply2(g, MOSA_OP_RMS_NORM, x, w, &attrs);
 }
 
+mosa_value mosa_g_layer_norm(mosa_graph *g, mosa_value x, mosa_value w, mosa_value bias, float eps) {
+    mosa_attrs attrs;
+    zero(&attrs);
+    attrs.norm.eps = eps;
+    if (bias == MOSA_NO_VALUE) return apply2(g, MOSA_OP_LAYER_NORM, x, w, &attrs);
+    return apply3(g, MOSA_OP_LAYER_NORM, x, w, bias, &attrs);
+}
+
 mosa_value mosa_g_add(mosa_graph *g, mosa_value a, mosa_value b) {
     return apply2(g, MOSA_OP_ADD, a, b, NULL);
 }

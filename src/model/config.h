@@ -18,6 +18,9 @@ enum {
     MOSA_MODEL_CONTEXT_MAX = 1 << 24,
 };
 
+// Which hidden rows become an embedding.
+typedef enum mosa_pooling { MOSA_POOLING_MEAN, MOSA_POOLING_CLS, MOSA_POOLING_LAST } mosa_pooling;
+
 // The experts of a mixture, for model/moe.h.
 typedef struct mosa_model_experts {
     int count;          // E; 0 = none
@@ -69,6 +72,13 @@ typedef struct mosa_model_config {
     bool rope_whole_pairs; // yarn rounds the borders of its ramp to whole pairs; a folder may say otherwise
     mosa_model_experts experts;
     mosa_model_latent latent;
+    mosa_pooling pooling; // as the files say; MOSA_POOLING_MEAN where they do not
+    // Encoders (model/encoder.h): each row sees all of its sequence, there are no pages and nothing is generated.
+    bool encoder;
+    bool learned_positions;           // instead of rotary ones
+    int position_offset;              // row of the first position in the file's table
+    int token_types;                  // rows of the table of token types, 0 = none
+    int labels;                       // of the classifier, 0 = none; one label is a score
     const float *rope_inv_freq;       // (rope_width / 2), in the model's arena
     float rope_local_base;            // windowed layers turn by this base, unscaled; 0 = as all others
     const float *rope_local_inv_freq; // (rope_width / 2), when rope_local_base is set

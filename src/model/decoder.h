@@ -66,6 +66,9 @@ void mosa_decoder_latent_heads(mosa_decoder *decoder, int layer, mosa_value *key
 
 // Pieces of graphs (decoder_pieces.c).
 mosa_attrs mosa_decoder_attention_attrs(const mosa_decoder *decoder, int layer);
+mosa_value mosa_decoder_use(mosa_decoder *decoder, mosa_value weight,
+                            unsigned use);                                      // notes a MOSA_WEIGHT_*; same value
+void mosa_decoder_rope_tables(mosa_decoder *decoder);                           // of decoder->positions
 mosa_value mosa_decoder_embed_tokens(mosa_decoder *decoder, mosa_value tokens); // [T] ids -> [T, D], scaled
 // Rows of Q [T, H*C], K and V [T, G*C] of x, not yet normed or rotated. Q, K and V (below: gate and up) are three
 // matrices (two), or one of the file's cut into rows.

@@ -4,7 +4,7 @@
 
 #include <math.h>
 
-static mosa_value used_as(mosa_decoder *d, mosa_value weight, unsigned use) {
+mosa_value mosa_decoder_use(mosa_decoder *d, mosa_value weight, unsigned use) {
     if (weight != MOSA_NO_VALUE) d->weights[d->slot_weight[d->graph->values[weight].slot]].uses |= use;
     return weight;
 }
@@ -14,7 +14,7 @@ static mosa_value linear_rows(mosa_decoder *d, mosa_value x, mosa_weight_slot sl
                               int layer, int64_t total, int64_t begin, int64_t out) {
     int64_t in = d->config->width;
     mosa_value w = mosa_decoder_weight_rows(d, slot, layer, MOSA_SHAPE2(total, in), begin, out, true);
-    used_as(d, w, MOSA_WEIGHT_MATRIX);
+    mosa_decoder_use(d, w, MOSA_WEIGHT_MATRIX);
     mosa_value bias = mosa_decoder_weight_rows(d, bias_slot, layer, MOSA_SHAPE1(total), begin, out, false);
     return d->error.status == MOSA_OK ? mosa_g_linear(d->graph, x, w, bias) : MOSA_NO_VALUE;
 }
@@ -122,11 +122,11 @@ mosa_value mosa_decoder_sandwich_block(mosa_decoder *d, mosa_value x, int layer)
 mosa_value mosa_decoder_embed_tokens(mosa_decoder *d, mosa_value tokens) {
     const mosa_model_config *c = d->config;
     mosa_value table = mosa_decoder_weight_of(d, MOSA_W_TOKEN_EMBD, 0, MOSA_SHAPE2(c->vocab, c->width), true);
-    mosa_value x = mosa_g_embed(d->graph, tokens, used_as(d, table, MOSA_WEIGHT_TABLE));
+    mosa_value x = mosa_g_embed(d->graph, tokens, mosa_decoder_use(d, table, MOSA_WEIGHT_TABLE));
     return c->embedding_scale != 1 ? mosa_g_scale(d->graph, x, c->embedding_scale) : x;
 }
 
-static void build_rope_tables(mosa_decoder *d) {
+void mosa_decoder_rope_tables(mosa_decoder *d) {
     const mosa_model_config *c = d->config;
     int pairs = c->rope_width / 2;
     mosa_value inv_freq = mosa_decoder_constant(d, "rope.inv_freq", c->rope_inv_freq, pairs);
@@ -140,7 +140,7 @@ void mosa_decoder_build_body(mosa_decoder *d, mosa_decoder_block_fn block) {
     mosa_value tokens = mosa_graph_input(d->graph, "tokens", MOSA_I32, MOSA_SHAPE1(MOSA_ROWS));
     d->positions = mosa_graph_input(d->graph, "positions", MOSA_I32, MOSA_SHAPE1(MOSA_ROWS));
     d->kv = mosa_graph_state(d->graph, "kv");
-    build_rope_tables(d);
+    mosa_decoder_rope_tables(d);
     mosa_value x = mosa_decoder_embed_tokens(d, tokens);
     for (int layer = 0; layer < d->config->layers; layer++) x = block(d, x, layer);
     mosa_graph_output(d->graph, x);

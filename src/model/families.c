@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+extern const mosa_family mosa_family_bert;
 extern const mosa_family mosa_family_deepseek;
 extern const mosa_family mosa_family_gemma2;
 extern const mosa_family mosa_family_gemma3;
@@ -11,19 +12,18 @@ extern const mosa_family mosa_family_gpt_oss;
 extern const mosa_family mosa_family_granite;
 extern const mosa_family mosa_family_llama;
 extern const mosa_family mosa_family_mixtral;
+extern const mosa_family mosa_family_nomic_bert;
 extern const mosa_family mosa_family_phi3;
 extern const mosa_family mosa_family_qwen2;
 extern const mosa_family mosa_family_qwen2_moe;
 extern const mosa_family mosa_family_qwen3;
 extern const mosa_family mosa_family_qwen3_moe;
 
-// clang-format off: one to a line
 static const mosa_family *const families[] = {
-    &mosa_family_deepseek, &mosa_family_gemma2,    &mosa_family_gemma3,  &mosa_family_gpt_oss,
-    &mosa_family_granite,  &mosa_family_llama,     &mosa_family_mixtral, &mosa_family_phi3,
-    &mosa_family_qwen2,    &mosa_family_qwen2_moe, &mosa_family_qwen3,   &mosa_family_qwen3_moe,
+    &mosa_family_deepseek, &mosa_family_gemma2,    &mosa_family_gemma3, &mosa_family_gpt_oss,    &mosa_family_granite,
+    &mosa_family_llama,    &mosa_family_mixtral,   &mosa_family_phi3,   &mosa_family_qwen2,      &mosa_family_qwen2_moe,
+    &mosa_family_qwen3,    &mosa_family_qwen3_moe, &mosa_family_bert,   &mosa_family_nomic_bert,
 };
-// clang-format on
 
 static bool listed(const char *const *names, size_t count, const char *name) {
     for (size_t i = 0; i < count && names[i]; i++)

@@ -14,6 +14,7 @@ typedef struct mosa_family {
     // Adds to what mosa_model_config_read found: rope style, norms, windows, multipliers. Refuses what the family
     // cannot do.
     mosa_status (*configure)(const mosa_model_source *source, mosa_model_config *config, mosa_error *err);
+    bool encoder; // see mosa_model_config; `configure` finds config->encoder set
     // One transformer block: x [T,D] -> [T,D].
     mosa_value (*block)(mosa_decoder *decoder, mosa_value x, int layer);
 } mosa_family;

@@ -3,7 +3,9 @@
 
 #include "base/pool.h"
 #include "graph/pass.h"
+#include "model/encoder.h"
 #include "model/model_internal.h"
+#include "model/pooling.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -29,9 +31,12 @@ void mosa_model_close(mosa_model *model) {
 
 static mosa_status build_part(mosa_model *model, mosa_decoder *decoder, int which, int64_t max_rows, mosa_error *err) {
     mosa_model_part *p = &model->parts[which];
+    bool encoder = model->config.encoder;
+    if (encoder && (which == MOSA_PART_EMBED || (which == MOSA_PART_HEAD && model->config.labels == 0))) return MOSA_OK;
     MOSA_TRY(mosa_decoder_begin(decoder, err));
-    if (which == MOSA_PART_BODY) mosa_decoder_build_body(decoder, model->family->block);
-    if (which == MOSA_PART_HEAD) mosa_decoder_build_head(decoder);
+    if (which == MOSA_PART_BODY)
+        (encoder ? mosa_encoder_build_body : mosa_decoder_build_body)(decoder, model->family->block);
+    if (which == MOSA_PART_HEAD) (encoder ? mosa_encoder_build_score : mosa_decoder_build_head)(decoder);
     if (which == MOSA_PART_EMBED) mosa_decoder_build_embed(decoder);
     MOSA_TRY(mosa_decoder_end(decoder, &p->graph, &p->slot_weight, err));
     MOSA_TRY(model->backend->ops->lower(model->backend, p->graph, &p->lowered, err));
@@ -136,20 +141,33 @@ static mosa_status create_exec(mosa_model *model, mosa_model_part *p, mosa_error
     return model->backend->ops->exec_create(model->backend, p->plan, slots, &p->exec, err);
 }
 
+static mosa_status read_config(mosa_model *model, const mosa_model_options *options, mosa_error *err) {
+    mosa_model_config *c = &model->config;
+    MOSA_TRY(mosa_family_find(model->source, &model->family, err));
+    MOSA_TRY(mosa_model_config_read(model->source, c, err));
+    c->encoder = model->family->encoder;
+    MOSA_TRY(mosa_model_pooling_read(model->source, &c->pooling, err));
+    MOSA_TRY(model->family->configure(model->source, c, err));
+    if (!c->learned_positions) MOSA_TRY(mosa_model_rope_read(model->source, options->context, &model->arena, c, err));
+    model->max_rows = options->max_rows;
+    if (!c->encoder) return MOSA_OK;
+    model->max_adapter_rank = 0;
+    int64_t whole = c->context < options->max_rows_encoder ? c->context : options->max_rows_encoder;
+    if (whole > model->max_rows) model->max_rows = whole;
+    return MOSA_OK;
+}
+
 static mosa_status open_into(mosa_model *model, const mosa_model_options *options, mosa_error *err) {
     MOSA_TRY(mosa_model_source_open(options->path, &model->source, err));
-    MOSA_TRY(mosa_family_find(model->source, &model->family, err));
-    MOSA_TRY(mosa_model_config_read(model->source, &model->config, err));
-    MOSA_TRY(model->family->configure(model->source, &model->config, err));
-    MOSA_TRY(mosa_model_rope_read(model->source, options->context, &model->arena, &model->config, err));
+    MOSA_TRY(read_config(model, options, err));
     mosa_decoder decoder;
     mosa_decoder_init(&decoder, &model->config, model->source, &model->arena);
     decoder.quantize = options->quantize;
     for (int i = 0; i < MOSA_PART_ADAPTED; i++) {
-        int64_t rows = i == MOSA_PART_HEAD ? options->max_outputs : options->max_rows;
+        int64_t rows = i == MOSA_PART_HEAD ? options->max_outputs : model->max_rows;
         MOSA_TRY(build_part(model, &decoder, i, rows, err));
     }
-    if (model->max_adapter_rank > 0) MOSA_TRY(build_adapted(model, options->max_rows, err));
+    if (model->max_adapter_rank > 0) MOSA_TRY(build_adapted(model, model->max_rows, err));
     // Only quantising needs threads here: packing is the backend's, with its own.
     mosa_pool *pool = NULL;
     if (options->quantize != MOSA_F32) MOSA_TRY(mosa_pool_create(options->threads, &pool, err));
@@ -179,6 +197,9 @@ mosa_status mosa_model_open(mosa_backend *backend, const mosa_model_options *opt
     return MOSA_OK;
 }
 
+int64_t mosa_model_max_rows(const mosa_model *model) {
+    return model->max_rows;
+}
 const mosa_model_config *mosa_model_get_config(const mosa_model *model) {
     return &model->config;
 }
@@ -231,6 +252,12 @@ mosa_status mosa_model_forward(mosa_model *model, const int32_t *tokens, const i
     return run(model, adapted ? MOSA_PART_ADAPTED : MOSA_PART_BODY, batch, inputs, states, hidden, err);
 }
 
+mosa_status mosa_model_encode(mosa_model *model, const int32_t *tokens, const int32_t *positions, const int32_t *types,
+                              const mosa_batch *batch, const float **hidden, mosa_error *err) {
+    const void *inputs[] = {tokens, positions, types};
+    return run(model, MOSA_PART_BODY, batch, inputs, NULL, hidden, err);
+}
+
 static mosa_status run_rowwise(mosa_model *model, int which, const float *hidden, int32_t rows, const float **out,
                                mosa_error *err) {
     const void *inputs[] = {hidden};
@@ -243,7 +270,16 @@ mosa_status mosa_model_logits(mosa_model *model, const float *hidden, int32_t ro
     return run_rowwise(model, MOSA_PART_HEAD, hidden, rows, logits, err);
 }
 
+mosa_status mosa_model_scores(mosa_model *model, const float *hidden, int32_t rows, const float **scores,
+                              mosa_error *err) {
+    return run_rowwise(model, MOSA_PART_HEAD, hidden, rows, scores, err);
+}
+
 mosa_status mosa_model_normed(mosa_model *model, const float *hidden, int32_t rows, const float **normed,
                               mosa_error *err) {
+    if (model->config.encoder) {
+        *normed = hidden;
+        return MOSA_OK;
+    }
     return run_rowwise(model, MOSA_PART_EMBED, hidden, rows, normed, err);
 }

@@ -17,11 +17,13 @@ enum { MOSA_MODEL_ADAPTER_RANK_MAX = 4096 };
 
 typedef struct mosa_model_options {
     const char *path;
-    mosa_dtype quantize;  // matrices of an unquantised model become this at load; MOSA_F32 = keep
-    int threads;          // that quantise; 0 = every CPU of this process
-    int64_t context;      // longest sequence that will be served, where the files leave a choice (config.h); 0 = the
-                          // model's own
-    int64_t max_rows;     // T of one body run
+    mosa_dtype quantize; // matrices of an unquantised model become this at load; MOSA_F32 = keep
+    int threads;         // that quantise; 0 = every CPU of this process
+    int64_t context;     // longest sequence that will be served, where the files leave a choice (config.h); 0 = the
+                         // model's own
+    int64_t max_rows;    // T of one body run
+    int64_t
+        max_rows_encoder; // an encoder runs whole sequences: T is its context or this, if that is more than max_rows
     int64_t max_outputs;  // R of one head run
     int max_adapter_rank; // largest rank of a LoRA adapter; 0 = none can be used
 } mosa_model_options;
@@ -30,6 +32,7 @@ mosa_status mosa_model_open(mosa_backend *backend, const mosa_model_options *opt
                             mosa_error *err);
 void mosa_model_close(mosa_model *model); // NULL-safe
 
+int64_t mosa_model_max_rows(const mosa_model *model); // T of one body run
 const mosa_model_config *mosa_model_get_config(const mosa_model *model);
 const mosa_model_source *mosa_model_get_source(const mosa_model *model);
 size_t mosa_model_weight_bytes(const mosa_model *model);  // resident bytes, mapped ones that are read included
@@ -48,6 +51,11 @@ mosa_status mosa_model_adapter_create(const mosa_model *model, const char *path,
 void mosa_model_adapter_destroy(const mosa_model *model, mosa_adapter *adapter); // NULL-safe
 size_t mosa_model_adapter_bytes(const mosa_model *model, const mosa_adapter *adapter);
 
+// The same for an encoder, whose segments are whole sequences. types: i32 [batch->rows], each below config->token_types
+// (ignored where that is 0).
+mosa_status mosa_model_encode(mosa_model *model, const int32_t *tokens, const int32_t *positions, const int32_t *types,
+                              const mosa_batch *batch, const float **hidden, mosa_error *err);
+
 // hidden: f32 [rows, D], rows <= max_outputs. *logits: f32 [rows, V], valid until the next call.
 mosa_status mosa_model_logits(mosa_model *model, const float *hidden, int32_t rows, const float **logits,
                               mosa_error *err);
@@ -56,7 +64,13 @@ mosa_status mosa_model_logits(mosa_model *model, const float *hidden, int32_t ro
 void mosa_model_set_profiling(mosa_model *model, bool on);
 const mosa_profile *mosa_model_get_profile(const mosa_model *model);
 
-// hidden: f32 [rows, D], rows <= max_rows. *normed: f32 [rows, D], valid until the next call.
+// Scores of an encoder with one label: hidden f32 [rows, D] of first tokens, rows <= max_outputs. *scores: f32 [rows],
+// 0 to 1, valid until the next call.
+mosa_status mosa_model_scores(mosa_model *model, const float *hidden, int32_t rows, const float **scores,
+                              mosa_error *err);
+
+// hidden: f32 [rows, D], rows <= max_rows. *normed: f32 [rows, D], valid until the next call; an encoder's are
+// `hidden`.
 mosa_status mosa_model_normed(mosa_model *model, const float *hidden, int32_t rows, const float **normed,
                               mosa_error *err);
 

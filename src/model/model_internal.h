@@ -16,7 +16,8 @@ typedef struct mosa_model_part {
     int32_t *slot_weight; // (graph->n_weights) index into model->weights; in the model's arena
 } mosa_model_part;
 
-// ADAPTED is the body with LORA nodes; it has the body's weights and is empty without adapters.
+// An encoder's HEAD gives scores, where it has a classifier, and it has no EMBED. ADAPTED is the body with LORA nodes;
+// it has the body's weights and is empty without adapters.
 enum { MOSA_PART_BODY, MOSA_PART_HEAD, MOSA_PART_EMBED, MOSA_PART_ADAPTED, MOSA_PART_COUNT };
 
 struct mosa_model {
@@ -26,6 +27,7 @@ struct mosa_model {
     const mosa_family *family;
     mosa_model_config config;
     int max_adapter_rank; // 0 = no adapters
+    int64_t max_rows;     // T of one body run
     mosa_model_part parts[MOSA_PART_COUNT];
     mosa_weight **weights; // (n_weights), in the arena
     void **quantized;      // (n_weights) bytes quantised at load, or NULL; owned

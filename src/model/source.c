@@ -26,16 +26,16 @@ typedef struct hparam_row {
 } hparam_row;
 
 static const hparam_row hparam_table[MOSA_H_COUNT] = {
-    [MOSA_H_LAYERS] = {"block_count", "num_hidden_layers"},
-    [MOSA_H_WIDTH] = {"embedding_length", "hidden_size"},
-    [MOSA_H_FFN] = {"feed_forward_length", "intermediate_size"},
-    [MOSA_H_HEADS] = {"attention.head_count", "num_attention_heads"},
+    [MOSA_H_LAYERS] = {"block_count", "num_hidden_layers", {"n_layer"}},
+    [MOSA_H_WIDTH] = {"embedding_length", "hidden_size", {"n_embd"}},
+    [MOSA_H_FFN] = {"feed_forward_length", "intermediate_size", {"n_inner"}},
+    [MOSA_H_HEADS] = {"attention.head_count", "num_attention_heads", {"n_head"}},
     [MOSA_H_KV_HEADS] = {"attention.head_count_kv", "num_key_value_heads"},
     [MOSA_H_HEAD_WIDTH] = {"attention.key_length", "head_dim"},
-    [MOSA_H_CONTEXT] = {"context_length", "max_position_embeddings"},
+    [MOSA_H_CONTEXT] = {"context_length", "max_position_embeddings", {"n_positions"}},
     [MOSA_H_WINDOW] = {"attention.sliding_window", "sliding_window"},
     [MOSA_H_NORM_EPS] = {"attention.layer_norm_rms_epsilon", "rms_norm_eps"},
-    [MOSA_H_ROPE_BASE] = {"rope.freq_base", "rope_theta"},
+    [MOSA_H_ROPE_BASE] = {"rope.freq_base", "rope_theta", {"rotary_emb_base"}},
     [MOSA_H_EXPERTS] = {"expert_count", "num_local_experts", {"num_experts", "n_routed_experts"}},
     [MOSA_H_EXPERTS_USED] = {"expert_used_count", "num_experts_per_tok"},
     [MOSA_H_EXPERT_FFN] = {"expert_feed_forward_length", "moe_intermediate_size"},
@@ -220,15 +220,23 @@ const mosa_tensor_view *mosa_model_source_expert(const mosa_model_source *source
     return view;
 }
 
+static const mosa_tensor_view *find_hf(const mosa_model_source *source, const char *prefix, const char *name) {
+    char whole[MOSA_WEIGHT_NAME_MAX + 16];
+    snprintf(whole, sizeof whole, "%s%s", prefix, name);
+    return mosa_safetensors_tensor_find(source->tensors, whole);
+}
+
 const mosa_tensor_view *mosa_model_source_weight(const mosa_model_source *source, mosa_weight_slot slot, int layer) {
     char name[MOSA_WEIGHT_NAME_MAX];
     if (!mosa_weight_name(source->naming, source->arch, slot, layer, name)) return NULL;
     if (source->gguf) return mosa_gguf_tensor_find(source->gguf, name);
-    const mosa_tensor_view *view = mosa_safetensors_tensor_find(source->tensors, name);
-    // A base model saved without its head may still carry one under the full name.
-    if (!view && source->naming == MOSA_NAMING_HF_BASE &&
-        mosa_weight_name(MOSA_NAMING_HF, source->arch, slot, layer, name))
-        view = mosa_safetensors_tensor_find(source->tensors, name);
+    const mosa_tensor_view *view = find_hf(source, "", name);
+    if (source->naming != MOSA_NAMING_HF_BASE) return view;
+    // A base model saved without its head may still carry one under the full name; an encoder with a head carries the
+    // base under its own.
+    static const char *const prefixes[] = {"bert.", "roberta."};
+    if (!view && mosa_weight_name(MOSA_NAMING_HF, source->arch, slot, layer, name)) view = find_hf(source, "", name);
+    for (size_t i = 0; !view && i < MOSA_COUNT(prefixes); i++) view = find_hf(source, prefixes[i], name);
     return view;
 }
 

@@ -52,6 +52,22 @@ static const mosa_weight_info weight_table[MOSA_W_COUNT] = {
     [MOSA_W_ATTN_POST_NORM] = {"attn_post_norm", NULL, NULL, LAYER},
     [MOSA_W_FFN_POST_NORM] = {"ffn_post_norm", "blk.%d.post_ffw_norm.weight",
                               "model.layers.%d.post_feedforward_layernorm.weight", LAYER},
+    [MOSA_W_POSITION_EMBD] = {"position_embd", "position_embd.weight", "embeddings.position_embeddings.weight", ONCE},
+    [MOSA_W_TOKEN_TYPES] = {"token_types", "token_types.weight", "embeddings.token_type_embeddings.weight", ONCE},
+    [MOSA_W_EMBD_NORM] = {"token_embd_norm", "token_embd_norm.weight", "embeddings.LayerNorm.weight", ONCE},
+    [MOSA_W_EMBD_NORM_BIAS] = {"token_embd_norm_bias", "token_embd_norm.bias", "embeddings.LayerNorm.bias", ONCE},
+    [MOSA_W_ATTN_OUT_NORM] = {"attn_output_norm", "blk.%d.attn_output_norm.weight",
+                              "encoder.layer.%d.attention.output.LayerNorm.weight", LAYER},
+    [MOSA_W_ATTN_OUT_NORM_BIAS] = {"attn_output_norm_bias", "blk.%d.attn_output_norm.bias",
+                                   "encoder.layer.%d.attention.output.LayerNorm.bias", LAYER},
+    [MOSA_W_LAYER_OUT_NORM] = {"layer_output_norm", "blk.%d.layer_output_norm.weight",
+                               "encoder.layer.%d.output.LayerNorm.weight", LAYER},
+    [MOSA_W_LAYER_OUT_NORM_BIAS] = {"layer_output_norm_bias", "blk.%d.layer_output_norm.bias",
+                                    "encoder.layer.%d.output.LayerNorm.bias", LAYER},
+    [MOSA_W_CLASSIFIER_DENSE] = {"cls", "cls.weight", "classifier.dense.weight", ONCE, MATRIX},
+    [MOSA_W_CLASSIFIER_DENSE_BIAS] = {"cls_bias", "cls.bias", "classifier.dense.bias", ONCE},
+    [MOSA_W_CLASSIFIER] = {"cls.output", "cls.output.weight", "classifier.out_proj.weight", ONCE, MATRIX},
+    [MOSA_W_CLASSIFIER_BIAS] = {"cls.output_bias", "cls.output.bias", "classifier.out_proj.bias", ONCE},
     [MOSA_W_ROUTER] = {"ffn_gate_inp", "blk.%d.ffn_gate_inp.weight", "model.layers.%d.mlp.gate.weight", LAYER},
     [MOSA_W_ROUTER_BIAS] = {"ffn_gate_inp_bias", "blk.%d.ffn_gate_inp.bias", "model.layers.%d.mlp.gate.bias", LAYER},
     [MOSA_W_ROUTER_CHOICE] = {"exp_probs_b", "blk.%d.exp_probs_b.bias",
@@ -108,7 +124,43 @@ typedef struct weight_spelling {
     const char *pattern;
 } weight_spelling;
 
+// The BERT lineage has names of its own for what decoders have too.
+#define ENCODER(arch)                                                                                                  \
+    {arch, MOSA_W_TOKEN_EMBD, MOSA_NAMING_HF, "embeddings.word_embeddings.weight"},                                    \
+        {arch, MOSA_W_ATTN_Q, MOSA_NAMING_HF, "encoder.layer.%d.attention.self.query.weight"},                         \
+        {arch, MOSA_W_ATTN_Q_BIAS, MOSA_NAMING_HF, "encoder.layer.%d.attention.self.query.bias"},                      \
+        {arch, MOSA_W_ATTN_K, MOSA_NAMING_HF, "encoder.layer.%d.attention.self.key.weight"},                           \
+        {arch, MOSA_W_ATTN_K_BIAS, MOSA_NAMING_HF, "encoder.layer.%d.attention.self.key.bias"},                        \
+        {arch, MOSA_W_ATTN_V, MOSA_NAMING_HF, "encoder.layer.%d.attention.self.value.weight"},                         \
+        {arch, MOSA_W_ATTN_V_BIAS, MOSA_NAMING_HF, "encoder.layer.%d.attention.self.value.bias"},                      \
+        {arch, MOSA_W_ATTN_OUT, MOSA_NAMING_HF, "encoder.layer.%d.attention.output.dense.weight"},                     \
+        {arch, MOSA_W_ATTN_OUT_BIAS, MOSA_NAMING_HF, "encoder.layer.%d.attention.output.dense.bias"},                  \
+        {arch, MOSA_W_FFN_UP, MOSA_NAMING_HF, "encoder.layer.%d.intermediate.dense.weight"},                           \
+        {arch, MOSA_W_FFN_UP_BIAS, MOSA_NAMING_HF, "encoder.layer.%d.intermediate.dense.bias"},                        \
+        {arch, MOSA_W_FFN_DOWN, MOSA_NAMING_HF, "encoder.layer.%d.output.dense.weight"}, {                             \
+        arch, MOSA_W_FFN_DOWN_BIAS, MOSA_NAMING_HF, "encoder.layer.%d.output.dense.bias"                               \
+    }
+
 static const weight_spelling spellings[] = {
+    ENCODER("bert"),
+    ENCODER("roberta"),
+    ENCODER("xlm-roberta"),
+    {"bert", MOSA_W_CLASSIFIER_DENSE, MOSA_NAMING_HF, "pooler.dense.weight"},
+    {"bert", MOSA_W_CLASSIFIER_DENSE_BIAS, MOSA_NAMING_HF, "pooler.dense.bias"},
+    {"bert", MOSA_W_CLASSIFIER, MOSA_NAMING_HF, "classifier.weight"},
+    {"bert", MOSA_W_CLASSIFIER_BIAS, MOSA_NAMING_HF, "classifier.bias"},
+    {"nomic_bert", MOSA_W_TOKEN_EMBD, MOSA_NAMING_HF, "embeddings.word_embeddings.weight"},
+    {"nomic_bert", MOSA_W_EMBD_NORM, MOSA_NAMING_HF, "emb_ln.weight"},
+    {"nomic_bert", MOSA_W_EMBD_NORM_BIAS, MOSA_NAMING_HF, "emb_ln.bias"},
+    {"nomic_bert", MOSA_W_ATTN_QKV, MOSA_NAMING_HF, "encoder.layers.%d.attn.Wqkv.weight"},
+    {"nomic_bert", MOSA_W_ATTN_OUT, MOSA_NAMING_HF, "encoder.layers.%d.attn.out_proj.weight"},
+    {"nomic_bert", MOSA_W_FFN_UP, MOSA_NAMING_HF, "encoder.layers.%d.mlp.fc11.weight"},
+    {"nomic_bert", MOSA_W_FFN_GATE, MOSA_NAMING_HF, "encoder.layers.%d.mlp.fc12.weight"},
+    {"nomic_bert", MOSA_W_FFN_DOWN, MOSA_NAMING_HF, "encoder.layers.%d.mlp.fc2.weight"},
+    {"nomic_bert", MOSA_W_ATTN_OUT_NORM, MOSA_NAMING_HF, "encoder.layers.%d.norm1.weight"},
+    {"nomic_bert", MOSA_W_ATTN_OUT_NORM_BIAS, MOSA_NAMING_HF, "encoder.layers.%d.norm1.bias"},
+    {"nomic_bert", MOSA_W_LAYER_OUT_NORM, MOSA_NAMING_HF, "encoder.layers.%d.norm2.weight"},
+    {"nomic_bert", MOSA_W_LAYER_OUT_NORM_BIAS, MOSA_NAMING_HF, "encoder.layers.%d.norm2.bias"},
     {"mixtral", MOSA_W_ROUTER, MOSA_NAMING_HF, "model.layers.%d.block_sparse_moe.gate.weight"},
     {"mixtral", MOSA_W_EXPERT_GATE, MOSA_NAMING_HF, "model.layers.%d.block_sparse_moe.experts.%d.w1.weight"},
     {"mixtral", MOSA_W_EXPERT_UP, MOSA_NAMING_HF, "model.layers.%d.block_sparse_moe.experts.%d.w3.weight"},

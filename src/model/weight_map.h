@@ -45,6 +45,19 @@ typedef enum mosa_weight_slot {
     MOSA_W_FFN_GATE_UP,    // (2F, D): gate, then up
     MOSA_W_ATTN_POST_NORM, // (D)
     MOSA_W_FFN_POST_NORM,  // (D)
+    // Encoders: P learned positions, Y types of tokens, N labels.
+    MOSA_W_POSITION_EMBD,         // (P, D)
+    MOSA_W_TOKEN_TYPES,           // (Y, D)
+    MOSA_W_EMBD_NORM,             // (D)
+    MOSA_W_EMBD_NORM_BIAS,        // (D)
+    MOSA_W_ATTN_OUT_NORM,         // (D) of a row and what attention adds to it
+    MOSA_W_ATTN_OUT_NORM_BIAS,    // (D)
+    MOSA_W_LAYER_OUT_NORM,        // (D) of a row and what the feed-forward adds to it
+    MOSA_W_LAYER_OUT_NORM_BIAS,   // (D)
+    MOSA_W_CLASSIFIER_DENSE,      // (D, D), before a tanh
+    MOSA_W_CLASSIFIER_DENSE_BIAS, // (D)
+    MOSA_W_CLASSIFIER,            // (N, D)
+    MOSA_W_CLASSIFIER_BIAS,       // (N)
     // Mixture of experts: E experts, F their width.
     MOSA_W_ROUTER,           // (E, D)
     MOSA_W_ROUTER_BIAS,      // (E)
