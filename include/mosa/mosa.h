@@ -35,7 +35,8 @@ typedef struct mosa_engine_options {
     int64_t kv_memory_bytes; // memory for KV pages; 0 = enough for max_sequences at 4096 tokens or one full context
     int max_sequences;       // running at the same time; 0 = 32
     int max_queued;          // waiting; one more is refused with MOSA_EBUSY; 0 = 1024
-    int max_batch_tokens;    // rows of one step, shared by prefill and decode; 0 = 512
+    int max_batch_tokens;    // rows of one step, shared by prefill and decode; 0 = 512. An encoder's step holds its
+                             // context as well, up to 8192
     int max_adapters;        // LoRA adapters that may be loaded at the same time; 0 = none
     int max_adapter_rank;    // largest rank of one; 0 = 64
     bool no_prefix_cache;    // do not share pages between requests with equal prefixes
@@ -56,7 +57,8 @@ typedef struct mosa_engine_info {
     int page_tokens;
     int64_t load_ns; // what opening took
     char device[64];
-    bool can_embed;
+    bool can_embed, can_generate; // an encoder embeds and does not generate; its context is also what one step holds
+    bool can_score;               // MOSA_SCORE
 } mosa_engine_info;
 
 // Opens a model; takes seconds for a large one. The engine is destroyed by mosa_engine_close, which ends what still
@@ -108,12 +110,16 @@ typedef enum mosa_request_kind {
     MOSA_GENERATE,
     MOSA_EMBED_MEAN, // mean over the prompt's last hidden states, L2-normalised
     MOSA_EMBED_LAST, // last token's hidden state, L2-normalised
+    MOSA_EMBED_CLS,  // first token's hidden state, L2-normalised
+    MOSA_EMBED,      // the one of these that the model's files name; the mean where they name none
+    MOSA_SCORE,      // how well two texts go together, 0 to 1; for cross-encoders (info.can_score)
 } mosa_request_kind;
 
 typedef struct mosa_request {
     mosa_request_kind kind;
     const int32_t *tokens; // (n_tokens) the prompt; at least one
     size_t n_tokens;
+    size_t n_first; // tokens before this one are the first of two texts (MOSA_SCORE); 0 = there is one text
     mosa_sampling sampling;
     int64_t max_tokens;      // generated at most; 0 = up to the context
     int64_t min_tokens;      // end tokens are not sampled before
@@ -158,6 +164,7 @@ typedef struct mosa_event {
     mosa_finish finish;
     int stop_index;                                          // which stop string matched, or -1
     const float *embedding;                                  // (width) for MOSA_EMBED_*, in the last event
+    float score;                                             // for MOSA_SCORE, in the last event
     int32_t prompt_tokens, cached_tokens, completion_tokens; // usage so far
     const mosa_error *error;                                 // with MOSA_FINISH_ERROR
 } mosa_event;

@@ -22,6 +22,7 @@ enum {
     SEQUENCES_MAX = 4096,
     ROWS_MAX = 65536,
     QUEUED_MAX = 1000000,
+    ENCODER_ROWS = 8192,           // of a step that an encoder's context may ask for
     CONTEXT_SERVED_DEFAULT = 4096, // tokens per sequence that the default KV pool is sized for
 };
 
@@ -144,14 +145,28 @@ static mosa_status size_kv(mosa_engine *e, const mosa_engine_options *o, mosa_kv
     return MOSA_OK;
 }
 
+// An encoder has no pages; a sequence must fit into a step.
+static mosa_status size_encoder(mosa_engine *e, const mosa_engine_options *o, mosa_error *err) {
+    int64_t trained = mosa_model_get_config(e->model)->context, context = min_i64(trained, e->max_rows);
+    if (o->context_tokens > context) {
+        mosa_fail(err, MOSA_EINVALID, "a context of %lld tokens is more than the %lld that this encoder takes at once",
+                  (long long)o->context_tokens, (long long)context);
+        return mosa_hint(err, o->context_tokens > trained ? "lower --ctx" : "lower --ctx or raise --max-batch-tokens");
+    }
+    e->info.context_tokens = o->context_tokens ? o->context_tokens : context;
+    e->info.page_tokens = MOSA_PAGE_TOKENS;
+    return MOSA_OK;
+}
+
 // --- open ---------------------------------------------------------------------------------------------------------
 
 static mosa_status allocate_buffers(mosa_engine *e, const mosa_engine_options *o, mosa_error *err) {
-    size_t rows = (size_t)o->max_batch_tokens, width = (size_t)e->limits.width;
+    size_t rows = (size_t)e->max_rows, width = (size_t)e->limits.width;
     // A step reports at most every row, and what was cancelled anywhere.
-    e->max_events = o->max_batch_tokens + 2 * o->max_sequences + o->max_queued;
+    e->max_events = e->max_rows + 2 * o->max_sequences + o->max_queued;
     e->row_tokens = calloc(rows, sizeof *e->row_tokens);
     e->row_positions = calloc(rows, sizeof *e->row_positions);
+    e->row_types = calloc(rows, sizeof *e->row_types);
     e->segments = calloc((size_t)o->max_sequences, sizeof *e->segments);
     e->step_adapters = calloc((size_t)o->max_sequences, sizeof(mosa_adapter *));
     e->wanted = calloc(rows, sizeof *e->wanted);
@@ -160,8 +175,8 @@ static mosa_status allocate_buffers(mosa_engine *e, const mosa_engine_options *o
     e->text_offsets = calloc((size_t)e->max_events, sizeof *e->text_offsets);
     e->tops = calloc((size_t)e->max_events * MOSA_TOP_LOGPROBS_MAX, sizeof *e->tops);
     bool text_ok = mosa_buf_reserve(&e->step_text, rows * 256) && mosa_buf_reserve(&e->piece, 4096);
-    if (e->row_tokens && e->row_positions && e->segments && e->step_adapters && e->wanted && e->selected && e->events &&
-        e->text_offsets && e->tops && text_ok)
+    if (e->row_tokens && e->row_positions && e->row_types && e->segments && e->step_adapters && e->wanted &&
+        e->selected && e->events && e->text_offsets && e->tops && text_ok)
         return MOSA_OK;
     return mosa_fail(err, MOSA_ENOMEM, "out of memory for the buffers of a step");
 }
@@ -196,6 +211,8 @@ static void fill_info(mosa_engine *e) {
     info->weight_bytes = (int64_t)mosa_model_weight_bytes(e->model);
     info->scratch_bytes = (int64_t)mosa_model_scratch_bytes(e->model);
     info->can_embed = true;
+    info->can_generate = !c->encoder;
+    info->can_score = c->encoder && c->labels == 1;
 }
 
 static mosa_status open_model(mosa_engine *e, const mosa_engine_options *o, mosa_error *err) {
@@ -204,6 +221,7 @@ static mosa_status open_model(mosa_engine *e, const mosa_engine_options *o, mosa
                                 .threads = o->threads,
                                 .context = o->context_tokens,
                                 .max_rows = o->max_batch_tokens,
+                                .encoder_rows = ENCODER_ROWS,
                                 .max_outputs = e->max_outputs};
     if (o->max_adapters > 0) model.max_adapter_rank = o->max_adapter_rank;
     MOSA_TRY(quantize_type(o, &model.quantize, err));
@@ -226,21 +244,32 @@ static mosa_status open_into(mosa_engine *e, const mosa_engine_options *o, mosa_
     e->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (e->wake_fd < 0) return mosa_fail_errno(err, errno, "cannot create an event descriptor");
     MOSA_TRY(open_model(e, o, err));
-    mosa_kv_spec spec;
-    MOSA_TRY(size_kv(e, o, &spec, err));
-    MOSA_TRY(e->backend->ops->kv_create(e->backend, &spec, &e->kv, err));
+    const mosa_model_config *c = mosa_model_get_config(e->model);
+    mosa_kv_spec spec = {.pages = 1};
+    e->max_rows = (int)mosa_model_max_rows(e->model);
+    if (c->encoder) {
+        MOSA_TRY(size_encoder(e, o, err));
+    } else {
+        MOSA_TRY(size_kv(e, o, &spec, err));
+        MOSA_TRY(e->backend->ops->kv_create(e->backend, &spec, &e->kv, err));
+    }
     fill_info(e);
     e->limits = (mosa_sequence_limits){.context_tokens = e->info.context_tokens,
                                        .page_tokens = MOSA_PAGE_TOKENS,
                                        .vocab = e->info.vocab_size,
                                        .width = e->info.width,
+                                       .pooling = c->pooling,
+                                       .token_types = c->token_types,
+                                       .generates = e->info.can_generate,
+                                       .scores = e->info.can_score,
                                        .tokenizer = mosa_model_text_tokenizer(e->text)};
     mosa_scheduler_options scheduler = {.pages = (int32_t)spec.pages,
                                         .page_tokens = MOSA_PAGE_TOKENS,
                                         .max_running = o->max_sequences,
                                         .max_queued = o->max_queued,
                                         .max_rows = e->max_rows,
-                                        .share_prefixes = !o->no_prefix_cache};
+                                        .share_prefixes = !o->no_prefix_cache,
+                                        .whole_prompts = c->encoder};
     MOSA_TRY(mosa_scheduler_init(&e->scheduler, &scheduler, err));
     MOSA_TRY(mosa_adapters_init(&e->adapters, e->model, o->max_adapters, err));
     MOSA_TRY(mosa_sampler_init(&e->sampler, e->info.vocab_size, err));
@@ -268,6 +297,7 @@ mosa_status mosa_engine_open(const mosa_engine_options *options, mosa_engine **o
 static void free_buffers(mosa_engine *e) {
     free(e->row_tokens);
     free(e->row_positions);
+    free(e->row_types);
     free(e->segments);
     free(e->step_adapters);
     free(e->wanted);

@@ -70,6 +70,7 @@ struct mosa_engine {
     mosa_sequence *finished;            // destroyed at the start of the next step
     int32_t *row_tokens;                // (max_rows)
     int32_t *row_positions;             // (max_rows)
+    int32_t *row_types;                 // (max_rows) of an encoder: which of two texts a row is of
     mosa_segment *segments;             // (max_running)
     const mosa_adapter **step_adapters; // (max_running) those of this step's segments
     mosa_wanted_row *wanted;            // (max_rows)
@@ -103,5 +104,6 @@ void mosa_engine_judge_guess(mosa_engine *engine, mosa_sequence *sequence, bool 
 
 // engine_embed.c: adds up the rows of embedding requests and ends those that are complete.
 mosa_status mosa_engine_pool_embeddings(mosa_engine *engine, const float *hidden, mosa_error *err);
+mosa_status mosa_engine_score(mosa_engine *engine, const float *hidden, mosa_error *err);
 
 #endif

@@ -41,7 +41,11 @@ static int lay_out_rows(mosa_engine *e, int32_t *n_adapters) {
                                           .pages = q->pages,
                                           .adapter = number_adapter(e, q, n_adapters)};
         memcpy(e->row_tokens + q->row_begin, q->tokens + q->n_computed, (size_t)q->rows * sizeof *q->tokens);
-        for (int32_t r = 0; r < q->rows; r++) e->row_positions[q->row_begin + r] = q->n_computed + r;
+        for (int32_t r = 0; r < q->rows; r++) {
+            int32_t position = q->n_computed + r;
+            e->row_positions[q->row_begin + r] = position;
+            e->row_types[q->row_begin + r] = q->request.n_first > 0 && (size_t)position >= q->request.n_first;
+        }
     }
     return n;
 }
@@ -104,12 +108,16 @@ static mosa_status run_batch(mosa_engine *e, int rows, mosa_error *err) {
     const float *hidden;
     count_rows(e);
     mosa_engine_count_guesses(e);
-    MOSA_TRY(mosa_model_forward(e->model, e->row_tokens, e->row_positions, &batch, e->kv, &hidden, err));
+    if (e->kv)
+        MOSA_TRY(mosa_model_forward(e->model, e->row_tokens, e->row_positions, &batch, e->kv, &hidden, err));
+    else
+        MOSA_TRY(mosa_model_encode(e->model, e->row_tokens, e->row_positions, e->row_types, &batch, &hidden, err));
     for (int i = 0; i < e->scheduler.n_running; i++) {
         mosa_sequence *q = e->scheduler.running[i];
         mosa_scheduler_advance(&e->scheduler, q, q->rows - q->n_draft);
     }
     MOSA_TRY(mosa_engine_pool_embeddings(e, hidden, err));
+    MOSA_TRY(mosa_engine_score(e, hidden, err));
     MOSA_TRY(mosa_engine_sample(e, hidden, err));
     note_reported(e);
     return MOSA_OK;

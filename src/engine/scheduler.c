@@ -10,7 +10,8 @@ mosa_status mosa_scheduler_init(mosa_scheduler *s, const mosa_scheduler_options 
                           .max_queued = options->max_queued,
                           .max_rows = options->max_rows,
                           .page_tokens = options->page_tokens,
-                          .share_prefixes = options->share_prefixes};
+                          .share_prefixes = options->share_prefixes && !options->whole_prompts,
+                          .whole_prompts = options->whole_prompts};
     // A preempted sequence goes back to the queue, so that holds both: admission and preemption only move sequences
     // between the lists, and a submission needs room in the queue.
     size_t queue_slots = (size_t)options->max_queued + (size_t)options->max_running;
@@ -267,19 +268,39 @@ static bool prefix_is_coming(const mosa_scheduler *s, const mosa_sequence *q, in
     return false;
 }
 
+static void start_running(mosa_scheduler *s, mosa_sequence *q) {
+    list_remove(s->queued, &s->n_queued, q);
+    adopt_prefix(s, q, match_prefix(s, q));
+    q->state = MOSA_SEQUENCE_RUNNING;
+    list_insert(s->running, &s->n_running, q);
+    caller_of(s, q)->running++;
+}
+
+// Sequences that run whole leave after one step, so the budget is free again at every admission. No prompt is longer
+// than it (sequence limits).
+static void admit_whole(mosa_scheduler *s) {
+    int32_t budget = s->max_rows;
+    mosa_sequence *q;
+    for (int i = 0; i < s->n_running; i++) budget -= s->running[i]->n_tokens;
+    while ((q = next_in_line(s)) != NULL && s->n_running < s->max_running && q->n_tokens <= budget) {
+        start_running(s, q);
+        budget -= q->n_tokens;
+    }
+}
+
 // Requests that wait for a prefix let others pass; those that wait for pages do not, or a long prompt would starve.
 void mosa_scheduler_admit(mosa_scheduler *s) {
     mosa_sequence *q;
     for (int i = 0; i < s->n_queued; i++) s->queued[i]->waits_for_prefix = false;
+    if (s->whole_prompts) {
+        admit_whole(s);
+        return;
+    }
     while ((q = next_in_line(s)) != NULL) {
         q->waits_for_prefix = prefix_is_coming(s, q, match_prefix(s, q));
         if (q->waits_for_prefix) continue;
         if (!make_room(s, q)) break;
-        list_remove(s->queued, &s->n_queued, q);
-        adopt_prefix(s, q, match_prefix(s, q));
-        q->state = MOSA_SEQUENCE_RUNNING;
-        list_insert(s->running, &s->n_running, q);
-        caller_of(s, q)->running++;
+        start_running(s, q);
     }
 }
 
@@ -358,7 +379,18 @@ static int plan_running(mosa_scheduler *s) {
     return begin;
 }
 
+static int plan_whole(mosa_scheduler *s) {
+    int begin = 0;
+    for (int i = 0; i < s->n_running; i++) {
+        s->running[i]->rows = s->running[i]->n_tokens;
+        s->running[i]->row_begin = begin;
+        begin += s->running[i]->rows;
+    }
+    return begin;
+}
+
 int mosa_scheduler_plan(mosa_scheduler *s) {
+    if (s->whole_prompts) return plan_whole(s);
     for (int i = 0; i < s->n_running; i++) s->running[i]->rows = 0;
     int rows = plan_running(s);
     // Every page is held by half-read prompts: the last gives way until one can go on.

@@ -33,13 +33,14 @@ typedef struct mosa_scheduler {
     int max_rows; // budget of a step
     int page_tokens;
     bool share_prefixes;
+    bool whole_prompts; // sequences of an encoder: all rows in one step, no pages
     uint64_t preemptions;
 } mosa_scheduler;
 
 typedef struct mosa_scheduler_options {
     int32_t pages;
     int page_tokens, max_running, max_queued, max_rows;
-    bool share_prefixes;
+    bool share_prefixes, whole_prompts;
 } mosa_scheduler_options;
 
 mosa_status mosa_scheduler_init(mosa_scheduler *scheduler, const mosa_scheduler_options *options, mosa_error *err);
@@ -48,7 +49,8 @@ void mosa_scheduler_finish(mosa_scheduler *scheduler); // sequences still listed
 // Takes over a sequence. The caller has made sure that there is room (max_queued counts what it admits).
 void mosa_scheduler_enqueue(mosa_scheduler *scheduler, mosa_sequence *sequence);
 
-// Moves queued sequences in while a slot and the pages of their whole prompt are there or can be taken from others.
+// Moves queued sequences in while a slot and the pages of their whole prompt are there or can be taken from others;
+// with whole_prompts, while a slot and the rows of the step are.
 void mosa_scheduler_admit(mosa_scheduler *scheduler);
 
 // Sets rows and row_begin of every running sequence (0 rows: not in this step); returns the rows in all.

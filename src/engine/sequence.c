@@ -37,8 +37,23 @@ static mosa_status check_sampling(const mosa_sampling *p, int vocab, mosa_error 
     return MOSA_OK;
 }
 
+static mosa_status check_kind(const mosa_request *r, const mosa_sequence_limits *limits, mosa_error *err) {
+    if (r->kind == MOSA_GENERATE && !limits->generates) {
+        mosa_fail(err, MOSA_EUNSUPPORTED, "this model is an encoder: it makes embeddings and generates no text");
+        return mosa_hint(err, "use /v1/embeddings or /v1/rerank");
+    }
+    if (r->kind == MOSA_SCORE && !limits->scores) {
+        mosa_fail(err, MOSA_EUNSUPPORTED, "this model scores no texts");
+        return mosa_hint(err, "serve a cross-encoder with one label");
+    }
+    if (r->n_first >= r->n_tokens && r->n_first > 0)
+        return mosa_fail(err, MOSA_EINVALID, "the second text begins at token %zu of %zu", r->n_first, r->n_tokens);
+    return MOSA_OK;
+}
+
 static mosa_status check_request(const mosa_request *r, const mosa_sequence_limits *limits, mosa_error *err) {
     if (r->n_tokens == 0) return mosa_fail(err, MOSA_EINVALID, "the prompt is empty");
+    MOSA_TRY(check_kind(r, limits, err));
     bool embeds = r->kind != MOSA_GENERATE;
     // A generation needs room for at least one token of output.
     if (r->n_tokens > (size_t)limits->context_tokens || (!embeds && r->n_tokens == (size_t)limits->context_tokens))
@@ -93,7 +108,12 @@ static mosa_status fill(mosa_sequence *s, const mosa_request *r, const mosa_sequ
     bool embeds = r->kind != MOSA_GENERATE;
     int64_t room = embeds ? 0 : limits->context_tokens - (int64_t)r->n_tokens;
     if (!embeds && r->max_tokens && r->max_tokens < room) room = r->max_tokens;
+    static const mosa_request_kind pooled[] = {[MOSA_POOLING_MEAN] = MOSA_EMBED_MEAN,
+                                               [MOSA_POOLING_CLS] = MOSA_EMBED_CLS,
+                                               [MOSA_POOLING_LAST] = MOSA_EMBED_LAST};
     s->request = *r;
+    if (limits->token_types < 2) s->request.n_first = 0;
+    if (r->kind == MOSA_EMBED) s->request.kind = pooled[limits->pooling];
     s->n_prompt = s->n_tokens = (int32_t)r->n_tokens;
     s->capacity = (int32_t)((int64_t)r->n_tokens + room);
     size_t n_pages = ((size_t)s->capacity + (size_t)limits->page_tokens - 1) / (size_t)limits->page_tokens;

@@ -19,6 +19,7 @@
 #include "engine/adapters.h"
 #include "engine/prefix_tree.h"
 #include "engine/stop_matcher.h"
+#include "model/config.h"
 #include "mosa/mosa.h"
 #include "text/tokenizer.h"
 
@@ -68,6 +69,9 @@ struct mosa_sequence {
 typedef struct mosa_sequence_limits {
     int64_t context_tokens;
     int page_tokens, vocab, width;
+    mosa_pooling pooling;   // that MOSA_EMBED stands for
+    bool generates, scores; // what the model can do
+    int token_types;        // that it tells apart; below 2 the second of two texts is of the first type too
     const mosa_tokenizer *tokenizer;
 } mosa_sequence_limits;
 
@@ -76,6 +80,7 @@ mosa_status mosa_sequence_create(const mosa_request *request, const mosa_sequenc
                                  mosa_error *err);
 void mosa_sequence_destroy(mosa_sequence *sequence); // NULL-safe; pages must have been given back
 
+// Reads its prompt and generates nothing: embeddings and scores.
 static inline bool mosa_sequence_embeds(const mosa_sequence *s) {
     return s->request.kind != MOSA_GENERATE;
 }

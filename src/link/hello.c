@@ -8,14 +8,15 @@
 void mosa_link_put_hello(mosa_buf *out, const mosa_link_hello *hello) {
     const mosa_engine_info *info = &hello->info;
     json_t *json = json_pack(
-        "{ss ss sI  ss ss ss sI sI sI si si si sI sI sI sI si sI ss sb}", "version", hello->version, "token",
+        "{ss ss sI  ss ss ss sI sI sI si si si sI sI sI sI si sI ss sb sb sb}", "version", hello->version, "token",
         hello->token, "pid", (json_int_t)hello->pid, "name", info->name, "architecture", info->architecture,
         "quantization", info->quantization, "parameters", (json_int_t)info->parameters, "context_tokens",
         (json_int_t)info->context_tokens, "train_context_tokens", (json_int_t)info->train_context_tokens, "vocab_size",
         info->vocab_size, "width", info->width, "layers", info->layers, "weight_bytes", (json_int_t)info->weight_bytes,
         "kv_bytes", (json_int_t)info->kv_bytes, "scratch_bytes", (json_int_t)info->scratch_bytes, "kv_pages",
         (json_int_t)info->kv_pages, "page_tokens", info->page_tokens, "load_ns", (json_int_t)info->load_ns, "device",
-        info->device, "can_embed", (int)info->can_embed);
+        info->device, "can_embed", (int)info->can_embed, "can_generate", (int)info->can_generate, "can_score",
+        (int)info->can_score);
     char *text = json ? json_dumps(json, JSON_COMPACT) : NULL;
     if (text) mosa_link_frame_put(out, MOSA_LINK_HELLO, 0, text, strlen(text));
     // json_pack refuses names that are not UTF-8; the buffer's failure flag carries that to the caller.
@@ -65,6 +66,8 @@ static bool read_hello(const json_t *json, mosa_link_hello *hello) {
     info->layers = (int)layers;
     info->page_tokens = (int)page;
     info->can_embed = json_is_true(json_object_get(json, "can_embed"));
+    info->can_generate = json_is_true(json_object_get(json, "can_generate"));
+    info->can_score = json_is_true(json_object_get(json, "can_score"));
     return ok;
 }
 

@@ -75,6 +75,7 @@ void mosa_link_put_submit(mosa_buf *out, uint64_t id, const mosa_request *reques
     mosa_link_put_u32(out, (uint32_t)request->n_stop);
     for (int i = 0; i < request->n_stop; i++) mosa_link_put_bytes(out, request->stop[i], strlen(request->stop[i]));
     if (request->n_tokens > MOSA_LINK_PAYLOAD_MAX / sizeof(int32_t)) out->failed = true;
+    mosa_link_put_u32(out, (uint32_t)request->n_first);
     mosa_link_put_u32(out, (uint32_t)request->n_tokens);
     mosa_buf_reserve(out, request->n_tokens * sizeof(int32_t));
     for (size_t i = 0; i < request->n_tokens && !out->failed; i++) mosa_link_put_u32(out, (uint32_t)request->tokens[i]);
@@ -104,6 +105,7 @@ static void get_adapter_name(mosa_link_cursor *in, mosa_arena *arena, mosa_reque
 }
 
 static void get_tokens(mosa_link_cursor *in, mosa_arena *arena, mosa_request *request) {
+    request->n_first = mosa_link_get_u32(in);
     uint32_t count = mosa_link_get_count(in, MOSA_LINK_PAYLOAD_MAX / sizeof(int32_t), sizeof(int32_t));
     int32_t *tokens = MOSA_ARENA_ARRAY(arena, int32_t, count);
     if (!tokens) in->failed = true;
@@ -116,7 +118,7 @@ mosa_status mosa_link_get_submit(const mosa_link_frame *frame, mosa_arena *arena
     mosa_link_cursor in = {frame->payload, frame->len, false};
     mosa_request request = mosa_request_default();
     uint8_t kind = mosa_link_get_u8(&in);
-    if (kind > MOSA_EMBED_LAST) return corrupt(err, "SUBMIT has an unknown kind");
+    if (kind > MOSA_SCORE) return corrupt(err, "SUBMIT has an unknown kind");
     request.kind = (mosa_request_kind)kind;
     uint8_t flags = mosa_link_get_u8(&in);
     request.ignore_eos = flags & SUBMIT_IGNORE_EOS;
@@ -152,6 +154,7 @@ void mosa_link_put_event(mosa_buf *out, uint64_t id, const mosa_event *event, in
     mosa_link_put_u64(out, id);
     mosa_link_put_u32(out, (uint32_t)event->token);
     mosa_link_put_f32(out, event->logprob);
+    mosa_link_put_f32(out, event->score);
     mosa_link_put_u8(out, (uint8_t)((event->is_prompt ? EVENT_IS_PROMPT : 0) | (event->error ? EVENT_HAS_ERROR : 0)));
     mosa_link_put_u8(out, (uint8_t)event->finish);
     mosa_link_put_u16(out, (uint16_t)event->stop_index);
@@ -210,6 +213,7 @@ mosa_status mosa_link_step_reader_next(mosa_link_step_reader *reader, mosa_event
     mosa_event event = {.request = mosa_link_get_u64(in)};
     event.token = (int32_t)mosa_link_get_u32(in);
     event.logprob = mosa_link_get_f32(in);
+    event.score = mosa_link_get_f32(in);
     uint8_t flags = mosa_link_get_u8(in);
     uint8_t finish = mosa_link_get_u8(in);
     if (finish > MOSA_FINISH_ERROR) return corrupt(err, "STEP has an unknown finish reason");

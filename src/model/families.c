@@ -32,7 +32,7 @@ static bool listed(const char *const *names, size_t count, const char *name) {
 }
 
 static mosa_status unsupported(const mosa_model_source *source, mosa_error *err) {
-    char known[256] = "";
+    char known[512] = "";
     for (size_t i = 0, used = 0; i < MOSA_COUNT(families) && used < sizeof known; i++)
         used += (size_t)snprintf(known + used, sizeof known - used, "%s%s", i ? ", " : "", families[i]->name);
     mosa_fail(err, MOSA_EUNSUPPORTED, "%s: architecture \"%s\" is not supported", mosa_model_source_path(source),

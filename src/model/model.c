@@ -152,7 +152,7 @@ static mosa_status read_config(mosa_model *model, const mosa_model_options *opti
     model->max_rows = options->max_rows;
     if (!c->encoder) return MOSA_OK;
     model->max_adapter_rank = 0;
-    int64_t whole = c->context < options->max_rows_encoder ? c->context : options->max_rows_encoder;
+    int64_t whole = c->context < options->encoder_rows ? c->context : options->encoder_rows;
     if (whole > model->max_rows) model->max_rows = whole;
     return MOSA_OK;
 }

@@ -17,13 +17,12 @@ enum { MOSA_MODEL_ADAPTER_RANK_MAX = 4096 };
 
 typedef struct mosa_model_options {
     const char *path;
-    mosa_dtype quantize; // matrices of an unquantised model become this at load; MOSA_F32 = keep
-    int threads;         // that quantise; 0 = every CPU of this process
-    int64_t context;     // longest sequence that will be served, where the files leave a choice (config.h); 0 = the
-                         // model's own
-    int64_t max_rows;    // T of one body run
-    int64_t
-        max_rows_encoder; // an encoder runs whole sequences: T is its context or this, if that is more than max_rows
+    mosa_dtype quantize;  // matrices of an unquantised model become this at load; MOSA_F32 = keep
+    int threads;          // that quantise; 0 = every CPU of this process
+    int64_t context;      // longest sequence that will be served, where the files leave a choice (config.h); 0 = the
+                          // model's own
+    int64_t max_rows;     // T of one body run
+    int64_t encoder_rows; // T of an encoder is at least its context, or this if that is less: it runs whole sequences
     int64_t max_outputs;  // R of one head run
     int max_adapter_rank; // largest rank of a LoRA adapter; 0 = none can be used
 } mosa_model_options;
