@@ -21,12 +21,12 @@ def submit():
     bias = struct.pack("<IIfIf", 2, 5, 1.0, 6, -100.0)
     adapter = text(b"poet")
     stop = struct.pack("<I", 2) + text(b"END") + text(b"\n\n")
-    tokens = struct.pack("<I4i", 4, 1, 2, 3, 4)
+    tokens = struct.pack("<II4i", 2, 4, 1, 2, 3, 4)
     return struct.pack("<BBhiQqq", 0, 7, 5, -1, 9, 64, 2) + sampling + bias + adapter + stop + tokens
 
 
 def event(request, finish=0, top=0, embedding=(), words=b"hi", error=None):
-    head = struct.pack("<Qif", request, 3, -0.5)
+    head = struct.pack("<Qiff", request, 3, -0.5, 0.75)
     head += struct.pack("<BBhiiiII", 2 if error else 0, finish, -1, 9, 4, 1, top, len(embedding))
     body = b"".join(struct.pack("<if", i, -i) for i in range(top))
     body += struct.pack(f"<{len(embedding)}f", *embedding) + text(words)

@@ -69,6 +69,7 @@ static mosa_request full_request(void) {
     mosa_request request = {.kind = MOSA_GENERATE,
                             .tokens = tokens,
                             .n_tokens = 4,
+                            .n_first = 2,
                             .max_tokens = 99,
                             .min_tokens = 3,
                             .stop = stop,
@@ -102,7 +103,7 @@ static void a_request_travels_whole(void **state) {
     mosa_link_put_submit(&buf, 5, &sent);
     mosa_link_frame frame = parse(&buf);
     assert_int_equal(mosa_link_get_submit(&frame, &arena, &got, NULL), MOSA_OK);
-    assert_int_equal(got.n_tokens, 4);
+    assert_true(got.n_tokens == 4 && got.n_first == 2);
     assert_memory_equal(got.tokens, sent.tokens, 16);
     assert_int_equal(got.n_stop, 2);
     assert_string_equal(got.stop[1], "\n\n");
@@ -206,7 +207,12 @@ static void the_events_of_a_step_travel_in_one_frame(void **state) {
          .prompt_tokens = 11,
          .cached_tokens = 8,
          .completion_tokens = 1},
-        {.token = -1, .finish = MOSA_FINISH_STOP, .embedding = embedding, .stop_index = 1, .is_prompt = true},
+        {.token = -1,
+         .finish = MOSA_FINISH_STOP,
+         .embedding = embedding,
+         .score = 0.75f,
+         .stop_index = 1,
+         .is_prompt = true},
         {.token = -1, .finish = MOSA_FINISH_ERROR, .error = &broken, .stop_index = -1},
     };
     mosa_buf buf = {0};
@@ -224,6 +230,7 @@ static void the_events_of_a_step_travel_in_one_frame(void **state) {
     assert_true(got.prompt_tokens == 11 && got.cached_tokens == 8 && got.stop_index == -1 && !got.embedding);
     assert_int_equal(mosa_link_step_reader_next(&reader, &got, &more, NULL), MOSA_OK);
     assert_true(got.request == 101 && got.finish == MOSA_FINISH_STOP && got.is_prompt && reader.n_embedding == 3);
+    assert_true(got.score == 0.75f);
     assert_memory_equal(got.embedding, embedding, sizeof embedding);
     assert_int_equal(mosa_link_step_reader_next(&reader, &got, &more, NULL), MOSA_OK);
     assert_int_equal(got.error->status, MOSA_ENOMEM);
@@ -237,11 +244,12 @@ static void the_events_of_a_step_travel_in_one_frame(void **state) {
 static void greetings_statistics_and_errors_travel(void **state) {
     (void)state;
     mosa_buf buf = {0};
-    mosa_link_hello hello = {.info = {.name = "tiny", .width = 64, .context_tokens = 1 << 20, .can_embed = true},
-                             .version = "1.2.3",
-                             .token = "secret",
-                             .pid = 42},
-                    got_hello;
+    mosa_link_hello
+        hello = {.info = {.name = "tiny", .width = 64, .context_tokens = 1 << 20, .can_embed = true, .can_score = true},
+                 .version = "1.2.3",
+                 .token = "secret",
+                 .pid = 42},
+        got_hello;
     mosa_link_put_hello(&buf, &hello);
     mosa_link_frame frame = parse(&buf);
     assert_int_equal(mosa_link_get_hello(&frame, &got_hello, NULL), MOSA_OK);
