@@ -10,6 +10,7 @@
 #include "base/status.h"
 #include "codec/gguf_writer.h"
 #include "codec/safetensors_writer.h"
+#include "model/experts.h"
 #include "model/source.h"
 
 #include <jansson.h>
@@ -21,6 +22,7 @@ typedef struct convert_tensor {
     mosa_dtype dtype; // in the output
     // Rotary rows: head width when they change order, 0 when rows stay. The direction is the job's.
     int64_t head_width;
+    const mosa_derivation *how; // NULL, or how the bytes of `view`, NULL until then, are made when they are written
 } convert_tensor;
 
 typedef struct convert_job {
@@ -43,6 +45,9 @@ typedef struct convert_job {
 // place (convert_tensors.c). `slot` is MOSA_W_COUNT for tensors that the weight map does not know.
 mosa_status convert_add(convert_job *job, const char *name, const mosa_tensor_view *view, mosa_weight_slot slot,
                         bool tied, int64_t head_width, mosa_error *err);
+// The same for a stack; experts that have no bytes yet are made when they are written. Copied into the arena.
+mosa_status convert_add_stack(convert_job *job, const char *name, const mosa_expert_stack *stack, mosa_weight_slot slot,
+                              mosa_error *err);
 // Declares all tensors to the sink, begins, streams, commits. Shows progress when stderr is a terminal.
 mosa_status convert_write(convert_job *job, mosa_error *err);
 // general.file_type of a GGUF file whose matrices have this dtype.
@@ -57,6 +62,27 @@ mosa_status convert_gguf_to_gguf(convert_job *job, const mosa_model_source *sour
 mosa_status convert_hf_to_hf(convert_job *job, const mosa_model_source *source, mosa_error *err);
 // A checkpoint of llama2.c (version 0 or 1) and its tokenizer file to GGUF.
 mosa_status convert_llama2c(convert_job *job, const char *tokenizer, mosa_error *err);
+
+// --- to GGUF: renaming, experts, latent attention (convert_experts.c) ---------------------------------------------
+
+typedef struct convert_renaming {
+    const char *arch; // of the output
+    bool tied;
+    int64_t rotary_width;
+    int experts; // 0 = none
+} convert_renaming;
+
+// arch.suffix
+void convert_put_u32(convert_job *job, const char *arch, const char *suffix, int64_t value);
+// Hyperparameters of experts, and to->experts, for families that have them; of the heads of latent attention.
+mosa_status convert_put_experts(convert_job *job, const mosa_model_source *source, convert_renaming *to,
+                                mosa_error *err);
+mosa_status convert_put_latent(convert_job *job, const mosa_model_source *source, const char *arch, mosa_error *err);
+// Adds a source tensor under the name that GGUF gives it; rotary rows change order in the llama family. The tensors of
+// a layer's experts become one, added when the first of them comes; fused ones become several.
+mosa_status convert_add_renamed(convert_job *job, const mosa_model_source *source, const convert_renaming *to,
+                                const mosa_tensor_view *view, mosa_weight_slot slot, int layer, int expert,
+                                mosa_error *err);
 
 // --- vocabulary ---------------------------------------------------------------------------------------------------
 

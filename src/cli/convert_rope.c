@@ -59,12 +59,21 @@ static mosa_status put_factor(convert_job *job, const mosa_hf_config *config, co
                               mosa_error *err) {
     char key[MOSA_GGUF_NAME_MAX + 1];
     double factor, original;
+    static const struct {
+        const char *field, *suffix;
+    } betas[] = {{"beta_fast", "yarn_beta_fast"}, {"beta_slow", "yarn_beta_slow"}};
     MOSA_TRY(scaling_f64(config, "factor", 1e-3, 1, &factor, err));
     MOSA_TRY(scaling_f64(config, "original_max_position_embeddings", 1, 0, &original, err));
     snprintf(key, sizeof key, "%s.rope.scaling.type", arch);
     mosa_gguf_writer_put_str(job->gguf, key, mosa_slice_of(type));
     snprintf(key, sizeof key, "%s.rope.scaling.factor", arch);
     mosa_gguf_writer_put_f32(job->gguf, key, (float)factor);
+    for (size_t i = 0; strcmp(type, "yarn") == 0 && i < MOSA_COUNT(betas); i++) {
+        double beta;
+        MOSA_TRY(scaling_f64(config, betas[i].field, 1e-3, 0, &beta, err));
+        snprintf(key, sizeof key, "%s.rope.scaling.%s", arch, betas[i].suffix);
+        if (beta > 0) mosa_gguf_writer_put_f32(job->gguf, key, (float)beta);
+    }
     if (original <= 0) return MOSA_OK;
     snprintf(key, sizeof key, "%s.rope.scaling.original_context_length", arch);
     mosa_gguf_writer_put_u32(job->gguf, key, (uint32_t)fmin(original, UINT32_MAX));

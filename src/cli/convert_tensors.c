@@ -93,6 +93,17 @@ mosa_status convert_add(convert_job *job, const char *name, const mosa_tensor_vi
     return MOSA_OK;
 }
 
+mosa_status convert_add_stack(convert_job *job, const char *name, const mosa_expert_stack *stack, mosa_weight_slot slot,
+                              mosa_error *err) {
+    if (!stack->found) return mosa_fail(err, MOSA_ENOTFOUND, "%s: has no tensor for %s", job->in, name);
+    mosa_expert_stack *copy = MOSA_ARENA_NEW(job->arena, mosa_expert_stack);
+    if (!copy) return mosa_fail(err, MOSA_ENOMEM, "out of memory for the tensor list");
+    *copy = *stack;
+    MOSA_TRY(convert_add(job, name, &copy->view, slot, false, 0, err));
+    job->tensors[job->n_tensors - 1].how = copy->how.make ? &copy->how : NULL;
+    return MOSA_OK;
+}
+
 uint32_t convert_file_type(mosa_dtype dtype) {
     switch (dtype) {
     case MOSA_F32:
@@ -236,13 +247,25 @@ static mosa_status recode(convert_job *job, const convert_tensor *t, mosa_pool *
     return MOSA_OK;
 }
 
+static mosa_status write_tensor(convert_job *job, convert_tensor t, mosa_pool *pool, progress *p, mosa_error *err) {
+    MOSA_AUTO_FREE unsigned char *made = NULL;
+    mosa_tensor_view view = *t.view;
+    if (t.how) {
+        made = calloc(1, view.bytes + 1);
+        if (!made) return mosa_fail(err, MOSA_ENOMEM, "out of memory for tensor '%s'", t.name);
+        t.how->make(t.how, &view, made);
+        view.data = made;
+        t.view = &view;
+    }
+    bool same = t.dtype == view.dtype && !t.head_width;
+    return same ? copy_bytes(job, &view, p, err) : recode(job, &t, pool, p, err);
+}
+
 static mosa_status stream(convert_job *job, mosa_pool *pool, mosa_error *err) {
     progress p = {.shown = isatty(STDERR_FILENO) == 1};
     for (size_t i = 0; i < job->n_tensors; i++) p.total += job->tensors[i].view->bytes;
     for (size_t i = 0; i < job->n_tensors; i++) {
-        const convert_tensor *t = &job->tensors[i];
-        bool same = t->dtype == t->view->dtype && !t->head_width;
-        MOSA_TRY(same ? copy_bytes(job, t->view, &p, err) : recode(job, t, pool, &p, err));
+        MOSA_TRY(write_tensor(job, job->tensors[i], pool, &p, err));
     }
     return MOSA_OK;
 }

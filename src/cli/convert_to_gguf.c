@@ -2,8 +2,6 @@
 // another GGUF file (metadata kept, tensors requantised).
 #include "cli/convert.h"
 
-#include "model/experts.h"
-
 #include <stdio.h>
 
 enum { QUANTIZATION_VERSION = 2 };
@@ -12,10 +10,13 @@ typedef struct arch_row {
     const char *hf_type, *gguf_arch;
 } arch_row;
 
+// clang-format off: one to a line
 static const arch_row arch_table[] = {
-    {"llama", "llama"},        {"mistral", "llama"}, {"mixtral", "llama"},      {"qwen2", "qwen2"},
-    {"qwen2_moe", "qwen2moe"}, {"qwen3", "qwen3"},   {"qwen3_moe", "qwen3moe"},
+    {"llama", "llama"},           {"mistral", "llama"},   {"mixtral", "llama"},      {"qwen2", "qwen2"},
+    {"qwen2_moe", "qwen2moe"},    {"qwen3", "qwen3"},     {"qwen3_moe", "qwen3moe"}, {"deepseek_v2", "deepseek2"},
+    {"deepseek_v3", "deepseek2"}, {"gpt_oss", "gpt-oss"},
 };
+// clang-format on
 
 static mosa_status find_arch(const mosa_model_source *source, const char **out, mosa_error *err) {
     const char *type = mosa_model_source_arch(source);
@@ -25,14 +26,26 @@ static mosa_status find_arch(const mosa_model_source *source, const char **out, 
         return MOSA_OK;
     }
     mosa_fail(err, MOSA_EUNSUPPORTED, "%s: model type '%s' cannot be converted", mosa_model_source_path(source), type);
-    mosa_hint(err, "llama, mistral, mixtral, qwen2, qwen2_moe, qwen3 and qwen3_moe can");
+    mosa_hint(err, "llama, mistral, mixtral, qwen2, qwen2_moe, qwen3, qwen3_moe, deepseek and gpt_oss can");
     return MOSA_EUNSUPPORTED;
 }
 
-static void put_u32(convert_job *job, const char *arch, const char *suffix, int64_t value) {
+void convert_put_u32(convert_job *job, const char *arch, const char *suffix, int64_t value) {
     char key[MOSA_GGUF_NAME_MAX + 1];
     snprintf(key, sizeof key, "%s.%s", arch, suffix);
     mosa_gguf_writer_put_u32(job->gguf, key, (uint32_t)value);
+}
+
+static mosa_status put_heads(convert_job *job, const mosa_model_source *source, const char *arch, int64_t heads,
+                             int64_t head_width, mosa_error *err) {
+    int64_t kv_heads;
+    if (mosa_model_source_has(source, MOSA_H_LATENT)) return convert_put_latent(job, source, arch, err);
+    MOSA_TRY(mosa_model_source_i64_or(source, MOSA_H_KV_HEADS, 1, heads, heads, &kv_heads, err));
+    convert_put_u32(job, arch, "attention.head_count_kv", kv_heads);
+    convert_put_u32(job, arch, "attention.key_length", head_width);
+    convert_put_u32(job, arch, "attention.value_length", head_width);
+    convert_put_u32(job, arch, "rope.dimension_count", head_width);
+    return MOSA_OK;
 }
 
 static mosa_status put_hparams(convert_job *job, const mosa_model_source *source, const char *arch, int64_t rows,
@@ -50,66 +63,26 @@ static mosa_status put_hparams(convert_job *job, const mosa_model_source *source
     char key[MOSA_GGUF_NAME_MAX + 1];
     for (size_t i = 0; i < MOSA_COUNT(required); i++) {
         MOSA_TRY(mosa_model_source_i64(source, required[i].which, 1, INT32_MAX, &value, err));
-        put_u32(job, arch, required[i].suffix, value);
+        convert_put_u32(job, arch, required[i].suffix, value);
     }
     MOSA_TRY(mosa_model_source_i64(source, MOSA_H_WIDTH, 1, INT32_MAX, &width, err));
     MOSA_TRY(mosa_model_source_i64(source, MOSA_H_HEADS, 1, INT32_MAX, &heads, err));
-    MOSA_TRY(mosa_model_source_i64_or(source, MOSA_H_KV_HEADS, 1, heads, heads, &value, err));
-    put_u32(job, arch, "attention.head_count_kv", value);
     MOSA_TRY(mosa_model_source_i64_or(source, MOSA_H_HEAD_WIDTH, 2, 1 << 16, width / heads, head_width, err));
-    put_u32(job, arch, "attention.key_length", *head_width);
-    put_u32(job, arch, "attention.value_length", *head_width);
-    put_u32(job, arch, "rope.dimension_count", *head_width);
-    put_u32(job, arch, "vocab_size", rows);
+    MOSA_TRY(put_heads(job, source, arch, heads, *head_width, err));
+    convert_put_u32(job, arch, "vocab_size", rows);
     MOSA_TRY(mosa_model_source_f64_or(source, MOSA_H_NORM_EPS, 0, 1, 1e-6, &eps, err));
     snprintf(key, sizeof key, "%s.attention.layer_norm_rms_epsilon", arch);
     mosa_gguf_writer_put_f32(job->gguf, key, (float)eps);
     // Qwen configs name a window that is not in use.
-    bool windowed = strcmp(arch, "llama") == 0;
+    bool windowed = strcmp(arch, "llama") == 0 || strcmp(arch, "gpt-oss") == 0;
     const mosa_hf_config *config = mosa_model_source_hf_config(source);
     MOSA_TRY(mosa_hf_config_bool_or(config, "use_sliding_window", windowed, &windowed, err));
     MOSA_TRY(mosa_model_source_i64_or(source, MOSA_H_WINDOW, 0, INT32_MAX, 0, &window, err));
-    if (windowed && window) put_u32(job, arch, "attention.sliding_window", window);
+    if (windowed && window) convert_put_u32(job, arch, "attention.sliding_window", window);
     return MOSA_OK;
 }
 
-// What put_experts and the tensors need to know of the job.
-typedef struct renaming {
-    const char *arch; // of the output
-    bool tied;
-    int64_t rotary_width;
-    int experts;
-} renaming;
-
-// Adds a source tensor under the name that GGUF gives it; rotary rows change order in the llama family. The tensors of
-// a layer's experts become one, added when the first of them comes.
-static mosa_status add_renamed(convert_job *job, const mosa_model_source *source, const renaming *to,
-                               const mosa_tensor_view *view, mosa_weight_slot slot, int layer, int expert,
-                               mosa_error *err) {
-    char name[MOSA_WEIGHT_NAME_MAX];
-    if (expert > 0) return MOSA_OK;
-    if (!mosa_weight_name(MOSA_NAMING_GGUF, to->arch, slot, layer, name))
-        return mosa_fail(err, MOSA_EUNSUPPORTED, "%s: tensor '%s' has no GGUF name", job->in, view->name);
-    if (expert == 0) {
-        mosa_expert_stack *stack = MOSA_ARENA_NEW(job->arena, mosa_expert_stack);
-        if (!stack) return mosa_fail(err, MOSA_ENOMEM, "out of memory for the tensor list");
-        MOSA_TRY(mosa_experts_find(source, job->arena, slot, layer, to->experts, stack, err));
-        view = &stack->view;
-    }
-    if (slot == MOSA_W_SHARED_ROUTER && view->n_dims == 2 && view->dims[0] == 1) { // [D] in GGUF
-        mosa_tensor_view *vector = MOSA_ARENA_NEW(job->arena, mosa_tensor_view);
-        if (!vector) return mosa_fail(err, MOSA_ENOMEM, "out of memory for the tensor list");
-        *vector = *view;
-        vector->n_dims = 1;
-        vector->dims[0] = view->dims[1];
-        vector->dims[1] = 1;
-        view = vector;
-    }
-    int64_t head_width = mosa_weight_info_of(slot)->rotary_rows ? to->rotary_width : 0;
-    return convert_add(job, name, view, slot, to->tied, head_width, err);
-}
-
-static mosa_status add_hf_tensors(convert_job *job, const mosa_model_source *source, const renaming *to,
+static mosa_status add_hf_tensors(convert_job *job, const mosa_model_source *source, const convert_renaming *to,
                                   mosa_error *err) {
     const char *from = mosa_model_source_arch(source);
     for (size_t i = 0; i < mosa_model_source_tensor_count(source); i++) {
@@ -118,40 +91,10 @@ static mosa_status add_hf_tensors(convert_job *job, const mosa_model_source *sou
         int layer, expert;
         if (mosa_weight_parse(MOSA_NAMING_HF, from, view->name, &slot, &layer, &expert) ||
             mosa_weight_parse(MOSA_NAMING_HF_BASE, from, view->name, &slot, &layer, &expert))
-            MOSA_TRY(add_renamed(job, source, to, view, slot, layer, expert, err));
+            MOSA_TRY(convert_add_renamed(job, source, to, view, slot, layer, expert, err));
         else if (!mosa_weight_ignored(MOSA_NAMING_HF, view->name))
             return mosa_fail(err, MOSA_EUNSUPPORTED, "%s: tensor '%s' is not known", job->in, view->name);
     }
-    return MOSA_OK;
-}
-
-// Hyperparameters of experts, for families that have them. *experts: how many, 0 = none.
-static mosa_status put_experts(convert_job *job, const mosa_model_source *source, const char *arch, int *experts,
-                               mosa_error *err) {
-    static const struct {
-        mosa_hparam which;
-        const char *suffix;
-    } optional[] = {{MOSA_H_EXPERT_FFN, "expert_feed_forward_length"},
-                    {MOSA_H_SHARED_FFN, "expert_shared_feed_forward_length"}};
-    int64_t count, value;
-    *experts = 0;
-    MOSA_TRY(mosa_model_source_i64_or(source, MOSA_H_EXPERTS, 0, MOSA_WEIGHT_LAYERS_MAX, 0, &count, err));
-    if (count == 0) return MOSA_OK;
-    MOSA_TRY(mosa_model_source_i64(source, MOSA_H_EXPERTS_USED, 1, count, &value, err));
-    put_u32(job, arch, "expert_count", count);
-    put_u32(job, arch, "expert_used_count", value);
-    for (size_t i = 0; i < MOSA_COUNT(optional); i++) {
-        MOSA_TRY(mosa_model_source_i64_or(source, optional[i].which, 0, INT32_MAX, 0, &value, err));
-        if (value) put_u32(job, arch, optional[i].suffix, value);
-    }
-    // The architectures in GGUF fix whether weights are normalised; a model that does otherwise has no GGUF form.
-    bool normal = strcmp(arch, "qwen2moe") != 0, normalise = normal;
-    const mosa_hf_config *config = mosa_model_source_hf_config(source);
-    if (strcmp(arch, "llama") != 0) MOSA_TRY(mosa_hf_config_bool_or(config, "norm_topk_prob", false, &normalise, err));
-    if (normalise != normal)
-        return mosa_fail(err, MOSA_EUNSUPPORTED, "%s: norm_topk_prob is %s, which GGUF cannot say of %s",
-                         mosa_hf_config_path(config), normalise ? "true" : "false", arch);
-    *experts = (int)count;
     return MOSA_OK;
 }
 
@@ -189,10 +132,10 @@ mosa_status convert_hf_to_gguf(convert_job *job, const mosa_model_source *source
     MOSA_TRY(put_hparams(job, source, arch, embedding->dims[0], &head_width, err));
     MOSA_TRY(convert_rope_to_gguf(job, source, arch, head_width, &freqs, err));
     if (freqs) MOSA_TRY(add_rope_freqs(job, freqs, head_width / 2, err));
-    renaming to = {.arch = arch,
-                   .tied = !mosa_model_source_weight(source, MOSA_W_OUTPUT, -1),
-                   .rotary_width = strcmp(arch, "llama") == 0 ? head_width : 0};
-    MOSA_TRY(put_experts(job, source, arch, &to.experts, err));
+    convert_renaming to = {.arch = arch,
+                           .tied = !mosa_model_source_weight(source, MOSA_W_OUTPUT, -1),
+                           .rotary_width = strcmp(arch, "llama") == 0 ? head_width : 0};
+    MOSA_TRY(convert_put_experts(job, source, &to, err));
     MOSA_TRY(add_hf_tensors(job, source, &to, err));
     put_file_type(job);
     MOSA_TRY(convert_vocab_to_gguf(job, source, embedding->dims[0], err));

@@ -189,6 +189,14 @@ static mosa_value add_derived(mosa_decoder *d, const mosa_tensor_view *view, con
     return value;
 }
 
+static mosa_value add_stack(mosa_decoder *d, const mosa_expert_stack *stack, mosa_weight_slot slot, const char *name,
+                            mosa_shape shape) {
+    if (!check_view(d, &stack->view, name, &shape)) return MOSA_NO_VALUE;
+    mosa_value value = stack->how.make ? add_derived(d, &stack->view, &stack->how, slot, name, shape)
+                                       : add_weight(d, &stack->view, slot, name, shape);
+    return is_vector(slot, &shape) ? value : as_matrix(d, value);
+}
+
 mosa_value mosa_decoder_stack(mosa_decoder *d, mosa_weight_slot slot, int layer, mosa_shape shape, bool required) {
     mosa_expert_stack stack;
     char name[MOSA_WEIGHT_NAME_MAX];
@@ -197,54 +205,28 @@ mosa_value mosa_decoder_stack(mosa_decoder *d, mosa_weight_slot slot, int layer,
         return MOSA_NO_VALUE;
     if (!stack.found) return mosa_decoder_weight_of(d, slot, layer, shape, required); // says that it is missing
     mosa_model_source_weight_name(d->source, slot, layer, name);
-    if (!check_view(d, &stack.view, name, &shape)) return MOSA_NO_VALUE;
-    mosa_value value = stack.how.make ? add_derived(d, &stack.view, &stack.how, slot, name, shape)
-                                      : add_weight(d, &stack.view, slot, name, shape);
-    return is_vector(slot, &shape) ? value : as_matrix(d, value);
-}
-
-// Rows [first, first + count) of every `step` of a matrix, as a stack: they lie apart.
-static mosa_value head_rows(mosa_decoder *d, const mosa_tensor_view *matrix, int64_t first, int64_t count, int64_t step,
-                            mosa_weight_slot slot, const char *name) {
-    int64_t heads = matrix->dims[0] / step, columns = matrix->dims[1];
-    size_t row_bytes = matrix->bytes / (size_t)matrix->dims[0];
-    const void **parts = MOSA_ARENA_ARRAY(d->arena, const void *, (size_t)heads);
-    if (!parts) {
-        mosa_fail(&d->error, MOSA_ENOMEM, "out of memory while listing weights");
-        return MOSA_NO_VALUE;
-    }
-    for (int64_t h = 0; h < heads; h++) parts[h] = (const char *)matrix->data + (size_t)(h * step + first) * row_bytes;
-    mosa_tensor_view view = *matrix;
-    view.parts = parts;
-    view.data = parts[0];
-    view.n_elements = heads * count * columns;
-    view.bytes = (size_t)(heads * count) * row_bytes;
-    return as_matrix(d, add_weight(d, &view, slot, name, MOSA_SHAPE3(heads, count, columns)));
+    return add_stack(d, &stack, slot, name, shape);
 }
 
 void mosa_decoder_latent_heads(mosa_decoder *d, int layer, mosa_value *keys, mosa_value *values) {
     const mosa_model_latent *l = &d->config->latent;
-    int64_t heads = d->config->heads, step = l->plain + l->value;
-    mosa_shape shape = MOSA_SHAPE3(heads, l->width, l->plain);
+    mosa_shape key_shape = MOSA_SHAPE3(d->config->heads, l->width, l->plain);
+    mosa_shape value_shape = MOSA_SHAPE3(d->config->heads, l->value, l->width);
+    char name[MOSA_WEIGHT_NAME_MAX], keys_name[MOSA_WEIGHT_NAME_MAX + 8];
+    mosa_expert_stack key_stack, value_stack;
     *keys = *values = MOSA_NO_VALUE;
-    if (mosa_model_source_weight(d->source, MOSA_W_ATTN_K_B, layer)) {
-        *keys = as_matrix(d, mosa_decoder_weight_of(d, MOSA_W_ATTN_K_B, layer, shape, true));
-        shape = MOSA_SHAPE3(heads, l->value, l->width);
-        *values = as_matrix(d, mosa_decoder_weight_of(d, MOSA_W_ATTN_V_B, layer, shape, true));
+    if (d->error.status != MOSA_OK || mosa_head_matrices_find(d->source, d->arena, layer, d->config->heads, l->plain,
+                                                              l->value, &key_stack, &value_stack, &d->error) != MOSA_OK)
+        return;
+    if (!key_stack.found) {
+        *keys = as_matrix(d, mosa_decoder_weight_of(d, MOSA_W_ATTN_K_B, layer, key_shape, true));
+        *values = as_matrix(d, mosa_decoder_weight_of(d, MOSA_W_ATTN_V_B, layer, value_shape, true));
         return;
     }
-    char name[MOSA_WEIGHT_NAME_MAX], keys_name[MOSA_WEIGHT_NAME_MAX + 8];
-    const mosa_tensor_view *both =
-        find_view(d, MOSA_W_ATTN_KV_B, layer, MOSA_SHAPE2(heads * step, l->width), true, name);
-    if (!both) return;
-    bool quantised = mosa_dtype_traits_of(both->dtype)->quantised;
-    mosa_derivation how = {.make = mosa_derive_head_keys, .from = *both, .step = step};
-    mosa_tensor_view view = {.name = both->name, .dtype = quantised ? MOSA_F16 : both->dtype};
-    view.n_elements = heads * l->width * l->plain;
-    if (!mosa_dtype_bytes(view.dtype, view.n_elements, &view.bytes)) return;
+    mosa_model_source_weight_name(d->source, MOSA_W_ATTN_KV_B, layer, name);
     snprintf(keys_name, sizeof keys_name, "%s, keys", name);
-    *keys = as_matrix(d, add_derived(d, &view, &how, MOSA_W_ATTN_K_B, keys_name, shape));
-    *values = head_rows(d, both, l->plain, l->value, step, MOSA_W_ATTN_V_B, name);
+    *keys = add_stack(d, &key_stack, MOSA_W_ATTN_K_B, keys_name, key_shape);
+    *values = add_stack(d, &value_stack, MOSA_W_ATTN_V_B, name, value_shape);
 }
 
 mosa_value mosa_decoder_weight_rows(mosa_decoder *d, mosa_weight_slot slot, int layer, mosa_shape shape, int64_t begin,

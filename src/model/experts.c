@@ -118,3 +118,31 @@ mosa_status mosa_experts_find(const mosa_model_source *source, mosa_arena *arena
     }
     return MOSA_OK;
 }
+
+mosa_status mosa_head_matrices_find(const mosa_model_source *source, mosa_arena *arena, int layer, int64_t heads,
+                                    int64_t plain, int64_t value, mosa_expert_stack *keys, mosa_expert_stack *values,
+                                    mosa_error *err) {
+    const mosa_tensor_view *both = mosa_model_source_weight(source, MOSA_W_ATTN_KV_B, layer);
+    *keys = *values = (mosa_expert_stack){.found = false};
+    if (!both) return MOSA_OK;
+    int64_t step = plain + value, latent = both->dims[1];
+    const mosa_dtype_traits *traits = mosa_dtype_traits_of(both->dtype);
+    if (both->n_dims != 2 || both->dims[0] != heads * step || !traits->to_f32)
+        return mosa_fail(err, MOSA_ECORRUPT, "%s: tensor %s is no matrix of %lld rows", mosa_model_source_path(source),
+                         both->name, (long long)(heads * step));
+    keys->how = (mosa_derivation){.make = mosa_derive_head_keys, .from = *both, .step = step};
+    keys->view = (mosa_tensor_view){.dtype = traits->quantised ? MOSA_F16 : both->dtype};
+    set_dims(&keys->view, 3, heads, latent, plain);
+    MOSA_TRY(describe(source, keys, err));
+    const void **parts = MOSA_ARENA_ARRAY(arena, const void *, (size_t)heads);
+    if (!parts) return mosa_fail(err, MOSA_ENOMEM, "%s: out of memory", mosa_model_source_path(source));
+    size_t row_bytes = both->bytes / (size_t)both->dims[0];
+    for (int64_t h = 0; h < heads; h++) parts[h] = (const char *)both->data + (size_t)(h * step + plain) * row_bytes;
+    values->view = *both;
+    values->view.parts = parts;
+    values->view.data = parts[0];
+    set_dims(&values->view, 3, heads, value, latent);
+    values->view.bytes = (size_t)(heads * value) * row_bytes;
+    values->found = true;
+    return MOSA_OK;
+}

@@ -18,4 +18,10 @@ typedef struct mosa_expert_stack {
 mosa_status mosa_experts_find(const mosa_model_source *source, mosa_arena *arena, mosa_weight_slot slot, int layer,
                               int experts, mosa_expert_stack *out, mosa_error *err);
 
+// The matrices of each head of latent attention out of the one matrix [H*(plain+value), c] that a file may have for
+// both: keys [H,c,plain], made, and values [H,value,c], in place. Not found when there is no such matrix.
+mosa_status mosa_head_matrices_find(const mosa_model_source *source, mosa_arena *arena, int layer, int64_t heads,
+                                    int64_t plain, int64_t value, mosa_expert_stack *keys, mosa_expert_stack *values,
+                                    mosa_error *err);
+
 #endif

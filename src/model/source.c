@@ -44,6 +44,7 @@ static const hparam_row hparam_table[MOSA_H_COUNT] = {
     [MOSA_H_EXPERT_SCALE] = {"expert_weights_scale", "routed_scaling_factor"},
     [MOSA_H_SHARED_FFN] = {"expert_shared_feed_forward_length", "shared_expert_intermediate_size"},
     [MOSA_H_SHARED_EXPERTS] = {"expert_shared_count", "n_shared_experts"},
+    [MOSA_H_DENSE_LAYERS] = {"leading_dense_block_count", "first_k_dense_replace"},
     [MOSA_H_VALUE_WIDTH] = {"attention.value_length", "v_head_dim"},
     [MOSA_H_LATENT_QUERY] = {"attention.q_lora_rank", "q_lora_rank"},
     [MOSA_H_LATENT] = {"attention.kv_lora_rank", "kv_lora_rank"},

@@ -32,6 +32,7 @@ typedef enum mosa_hparam {
     MOSA_H_EXPERT_SCALE,
     MOSA_H_SHARED_FFN,
     MOSA_H_SHARED_EXPERTS,
+    MOSA_H_DENSE_LAYERS, // first layers without experts
     MOSA_H_VALUE_WIDTH,
     MOSA_H_LATENT_QUERY, // of multi-head latent attention: mosa_model_latent
     MOSA_H_LATENT,

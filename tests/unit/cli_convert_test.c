@@ -268,6 +268,38 @@ static void experts_part_in_a_folder_and_meet_again(void **state) {
     mosa_safetensors_close(st);
 }
 
+// Every tensor of a file that gguf-py wrote from the same folder is in ours, with its shape; where both store it as it
+// was, with its bytes.
+static void becomes_the_file(const char *from, const char *type, const char *reference) {
+    char in[512], other[512];
+    const char *out = in_folder("ours.gguf");
+    mosa_gguf *a, *b;
+    mosa_error err;
+    snprintf(in, sizeof in, MOSA_SOURCE_ROOT "/tests/golden/families/%s", from);
+    snprintf(other, sizeof other, MOSA_SOURCE_ROOT "/tests/golden/families/%s", reference);
+    must(type ? convert(&err, in, out, "--type", type, NULL) : convert(&err, in, out, NULL), &err);
+    must(mosa_gguf_open(out, &a, &err), &err);
+    must(mosa_gguf_open(other, &b, &err), &err);
+    assert_int_equal(mosa_gguf_tensor_count(a), mosa_gguf_tensor_count(b));
+    for (size_t i = 0; i < mosa_gguf_tensor_count(b); i++) {
+        const mosa_tensor_view *y = mosa_gguf_tensor_at(b, i), *x = mosa_gguf_tensor_find(a, y->name);
+        if (!x || x->n_dims != y->n_dims || memcmp(x->dims, y->dims, sizeof x->dims) != 0)
+            fail_msg("tensor '%s' is missing or of another shape", y->name);
+        bool kept = x->dtype == y->dtype && (x->dtype == MOSA_MXFP4 || x->dtype == MOSA_F32);
+        if (kept && memcmp(x->data, y->data, x->bytes) != 0) fail_msg("tensor '%s' differs", y->name);
+    }
+    mosa_gguf_close(a);
+    mosa_gguf_close(b);
+    unlink(out);
+}
+
+static void folders_of_experts_become_the_files_that_others_write(void **state) {
+    (void)state;
+    becomes_the_file("small-qwen2-moe", "q8_0", "small-qwen2-moe/model-q8_0.gguf");
+    becomes_the_file("small-deepseek", "q8_0", "small-deepseek/model-q8_0.gguf");
+    becomes_the_file("small-gpt-oss/packed", NULL, "small-gpt-oss/model-mxfp4.gguf");
+}
+
 static void the_folder_orders_rotary_rows_by_halves(void **state) {
     (void)state;
     const char *model = write_model(), *there = in_folder("hf");
@@ -370,6 +402,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_model_goes_to_a_folder_and_back_unchanged, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(experts_part_in_a_folder_and_meet_again, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(folders_of_experts_become_the_files_that_others_write, make_folder,
+                                        remove_folder),
         cmocka_unit_test_setup_teardown(the_folder_orders_rotary_rows_by_halves, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(the_folder_has_the_files_that_transformers_reads, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(types_follow_the_place_of_a_tensor, make_folder, remove_folder),
