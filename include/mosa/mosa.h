@@ -115,6 +115,24 @@ typedef enum mosa_request_kind {
     MOSA_SCORE,      // how well two texts go together, 0 to 1; for cross-encoders (info.can_score)
 } mosa_request_kind;
 
+// What the generated text must be. Compiled at submission; equal constraints are compiled once.
+typedef enum mosa_constraint_kind {
+    MOSA_CONSTRAINT_NONE,
+    MOSA_CONSTRAINT_JSON_OBJECT, // any JSON object; no text
+    MOSA_CONSTRAINT_JSON_SCHEMA, // text: a JSON Schema
+    MOSA_CONSTRAINT_REGEX,       // text: a regular expression that the whole output matches
+    MOSA_CONSTRAINT_CHOICE,      // text: a JSON array of strings, one of which is the output
+    MOSA_CONSTRAINT_GRAMMAR,     // text: a grammar in the Lark-like dialect or in GBNF (docs/structured-output.md)
+} mosa_constraint_kind;
+
+enum { MOSA_CONSTRAINT_BYTES_MAX = 1 << 20 };
+
+typedef struct mosa_constraint {
+    mosa_constraint_kind kind;
+    const char *text; // (text_len) borrowed during submission
+    size_t text_len;
+} mosa_constraint;
+
 typedef struct mosa_request {
     mosa_request_kind kind;
     const int32_t *tokens; // (n_tokens) the prompt; at least one
@@ -131,7 +149,8 @@ typedef struct mosa_request {
     int priority;         // higher first; may push out running requests of lower priority
     uint64_t caller;      // who asks: equal priorities share the engine fairly between callers; 0 = anonymous
     const char *adapter;  // name of a loaded adapter; NULL = the model itself
-    bool no_speculation;  // run this request without guessed tokens; its output is the same either way
+    mosa_constraint constraint;
+    bool no_speculation; // run this request without guessed tokens; its output is the same either way
 } mosa_request;
 
 mosa_request mosa_request_default(void); // generate, greedy off: temperature 1, no limits, no logprobs

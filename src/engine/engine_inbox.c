@@ -27,7 +27,10 @@ mosa_status mosa_engine_submit(mosa_engine *engine, const mosa_request *request,
     mosa_sequence *sequence;
     mosa_engine_adapter *adapter = NULL;
     mosa_status status = MOSA_OK;
-    if (request->adapter) status = mosa_adapters_ref(&engine->adapters, request->adapter, &adapter, err);
+    if (request->constraint.kind != MOSA_CONSTRAINT_NONE)
+        status = mosa_fail(err, MOSA_EUNSUPPORTED, "this engine cannot constrain its output");
+    if (status == MOSA_OK && request->adapter)
+        status = mosa_adapters_ref(&engine->adapters, request->adapter, &adapter, err);
     if (status == MOSA_OK) status = mosa_sequence_create(request, &engine->limits, &sequence, err);
     if (status != MOSA_OK) {
         mosa_adapters_unref(adapter);

@@ -54,17 +54,28 @@ static void apply_frequency(mosa_sampler *s, const mosa_sample_input *in) {
     }
 }
 
+static void apply_allowed(mosa_sampler *s, const uint64_t *allowed) {
+    for (int begin = 0; begin < s->vocab; begin += 64) {
+        uint64_t bits = allowed[begin / 64];
+        int end = begin + 64 < s->vocab ? begin + 64 : s->vocab;
+        if (bits == UINT64_MAX) continue;
+        for (int i = begin; i < end; i++)
+            if (!(bits >> (i - begin) & 1)) s->logits[i] = -INFINITY;
+    }
+}
+
 // The logits to draw from: the model's own, or a working copy when something changes them.
 static const float *adjusted(mosa_sampler *s, const mosa_sample_input *in) {
     const mosa_sampling *p = in->sampling;
     bool repetition = p->repetition_penalty != 1.0f && p->repetition_penalty > 0;
     bool frequency = (p->frequency_penalty != 0 || p->presence_penalty != 0) && in->n_tokens > in->n_prompt;
-    if (!repetition && !frequency && p->n_logit_bias == 0 && in->n_masked == 0) return in->logits;
+    if (!repetition && !frequency && p->n_logit_bias == 0 && in->n_masked == 0 && !in->allowed) return in->logits;
     memcpy(s->logits, in->logits, (size_t)s->vocab * sizeof *s->logits);
     for (int i = 0; i < p->n_logit_bias; i++) s->logits[p->logit_bias[i].token] += p->logit_bias[i].bias;
     if (repetition) apply_repetition(s, in);
     if (frequency) apply_frequency(s, in);
     for (size_t i = 0; i < in->n_masked; i++) s->logits[in->masked[i]] = -INFINITY;
+    if (in->allowed) apply_allowed(s, in->allowed);
     return s->logits;
 }
 
@@ -105,7 +116,9 @@ static int filter(mosa_sampler *s, const mosa_sampling *p, double total, double 
     }
     *kept = 0;
     int used = 0;
-    while (used < n && (used == 0 || ((p->top_p >= 1 || *kept < wanted) && s->candidates[used].weight >= p->min_p)))
+    // What has no weight (masked, or vanished in f32) is never drawn, not even by a rounding of the sum.
+    while (used < n && s->candidates[used].weight > 0 &&
+           (used == 0 || ((p->top_p >= 1 || *kept < wanted) && s->candidates[used].weight >= p->min_p)))
         *kept += s->candidates[used++].weight;
     return used;
 }

@@ -34,6 +34,7 @@ typedef struct mosa_sample_input {
     int32_t n_prompt, n_tokens;
     const int32_t *masked; // (n_masked) ids that may not be drawn now (end tokens before min_tokens)
     size_t n_masked;
+    const uint64_t *allowed; // (ceil(V / 64)) bits of the only ids that may be drawn; NULL = all
 } mosa_sample_input;
 
 mosa_status mosa_sampler_init(mosa_sampler *sampler, int vocab, mosa_error *err);

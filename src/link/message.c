@@ -72,6 +72,8 @@ void mosa_link_put_submit(mosa_buf *out, uint64_t id, const mosa_request *reques
     put_sampling(out, &request->sampling);
     const char *adapter = request->adapter ? request->adapter : "";
     mosa_link_put_bytes(out, adapter, strlen(adapter));
+    mosa_link_put_u8(out, (uint8_t)request->constraint.kind);
+    mosa_link_put_bytes(out, request->constraint.text, request->constraint.text_len);
     mosa_link_put_u32(out, (uint32_t)request->n_stop);
     for (int i = 0; i < request->n_stop; i++) mosa_link_put_bytes(out, request->stop[i], strlen(request->stop[i]));
     if (request->n_tokens > MOSA_LINK_PAYLOAD_MAX / sizeof(int32_t)) out->failed = true;
@@ -104,6 +106,13 @@ static void get_adapter_name(mosa_link_cursor *in, mosa_arena *arena, mosa_reque
     if (!request->adapter || memchr(name.data, '\0', name.len)) in->failed = true;
 }
 
+static void get_constraint(mosa_link_cursor *in, mosa_constraint *constraint) {
+    uint8_t kind = mosa_link_get_u8(in);
+    mosa_slice text = mosa_link_get_bytes(in, MOSA_CONSTRAINT_BYTES_MAX);
+    if (kind > MOSA_CONSTRAINT_GRAMMAR) in->failed = true;
+    *constraint = (mosa_constraint){(mosa_constraint_kind)kind, text.data, text.len};
+}
+
 static void get_tokens(mosa_link_cursor *in, mosa_arena *arena, mosa_request *request) {
     request->n_first = mosa_link_get_u32(in);
     uint32_t count = mosa_link_get_count(in, MOSA_LINK_PAYLOAD_MAX / sizeof(int32_t), sizeof(int32_t));
@@ -133,6 +142,8 @@ mosa_status mosa_link_get_submit(const mosa_link_frame *frame, mosa_arena *arena
     if (in.failed) return corrupt(err, "SUBMIT's sampling parameters are cut off or not finite");
     get_adapter_name(&in, arena, &request);
     if (in.failed) return corrupt(err, "SUBMIT's adapter name is cut off or too long");
+    get_constraint(&in, &request.constraint);
+    if (in.failed) return corrupt(err, "SUBMIT's constraint is cut off, too long or of an unknown kind");
     get_stops(&in, arena, &request);
     if (in.failed) return corrupt(err, "SUBMIT's stop strings are cut off, too long or too many");
     get_tokens(&in, arena, &request);

@@ -53,6 +53,33 @@ static void draws_follow_the_softmax_at_any_temperature(void **state) {
     }
 }
 
+// Whatever the filters, only allowed ids come out; with one of them there is no choice.
+static void only_allowed_ids_are_drawn(void **state) {
+    (void)state;
+    const uint64_t three[1] = {1 << 0 | 1 << 5 | 1 << 6}, one[1] = {1 << 5};
+    static const int32_t prompt[1] = {0};
+    mosa_sampler sampler;
+    assert_int_equal(mosa_sampler_init(&sampler, VOCAB, NULL), MOSA_OK);
+    for (int variant = 0; variant < 5; variant++) {
+        mosa_sampling s = plain();
+        s.temperature = variant == 0 ? 0 : 1;
+        s.top_k = variant == 2 ? VOCAB : variant == 3 ? 6 : 0;
+        s.top_p = variant == 4 ? 0.99f : 1;
+        int counts[VOCAB] = {0};
+        for (int i = 0; i < 4000; i++) {
+            s.seed = (uint64_t)i;
+            mosa_sample_input in = {.logits = slope, .sampling = &s, .tokens = prompt, .n_prompt = 1, .n_tokens = 1};
+            in.allowed = three;
+            counts[mosa_sampler_draw(&sampler, &in)]++;
+            in.allowed = one;
+            assert_int_equal(mosa_sampler_draw(&sampler, &in), 5);
+        }
+        assert_int_equal(counts[0] + counts[5] + counts[6], 4000);
+        assert_true(variant == 0 ? counts[6] == 4000 : counts[0] > 0 && counts[5] > 0 && counts[6] > counts[0]);
+    }
+    mosa_sampler_finish(&sampler);
+}
+
 static void temperature_zero_takes_the_best_and_the_smaller_id_of_equals(void **state) {
     (void)state;
     const float equal[VOCAB] = {1, 5, 5, 2, 5, 0, 0, 0};
@@ -174,6 +201,7 @@ static void logprobs_are_the_log_softmax_best_first(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(only_allowed_ids_are_drawn),
         cmocka_unit_test(draws_follow_the_softmax_at_any_temperature),
         cmocka_unit_test(temperature_zero_takes_the_best_and_the_smaller_id_of_equals),
         cmocka_unit_test(top_k_keeps_the_k_best),
