@@ -1,7 +1,7 @@
 // Timing of LINEAR: GMAC/s and GB/s of weights per type, shape and row count, beside the limits of this machine
 // measured in the same run. Each call takes the next of several copies of the weight, so that it streams from memory.
 //
-// linear_test --bench [threads] [dtype ...]
+// linear_test --bench [threads] [isa] [dtype ...]
 #include "linear_problem.h"
 
 #include <immintrin.h>
@@ -140,6 +140,8 @@ static void print_limits(void *pool) {
            n * PEAK_STEPS * 256 / best_seconds(byte_peak, NULL) * 1e-9);
 }
 
+static const isa *bench_isa;
+
 typedef struct timing {
     problem *p;
     mosa_op op;
@@ -155,7 +157,7 @@ static void run_share(void *context, int thread, int n_threads) {
 static double time_linear(problem *p, char *pool) {
     size_t step = (p->packed_bytes + 4095) / 4096 * 4096, copies = POOL_BYTES / step;
     for (size_t i = 0; i < copies; i++) memcpy(pool + i * step, p->packed, p->packed_bytes);
-    timing t = {p, MOSA_OP_LINEAR, mosa_avx2_linear};
+    timing t = {p, MOSA_OP_LINEAR, bench_isa->linear};
     double best = 1e9, spent = 0;
     size_t at = 0;
     for (int calls = 0; calls < ROUNDS || (spent < CALL_SECONDS && calls < CALLS_MAX); calls++) {
@@ -172,7 +174,7 @@ static double time_linear(problem *p, char *pool) {
 
 static double time_quantize(problem *p) {
     if (mosa_cpu_act_layout(p->dtype, p->k) < 0) return INFINITY; // f32 rows are taken as they are
-    timing t = {p, MOSA_OP_QUANTIZE_ROWS, mosa_avx2_quantize_rows};
+    timing t = {p, MOSA_OP_QUANTIZE_ROWS, bench_isa->quantize};
     return best_seconds(run_share, &t);
 }
 
@@ -210,7 +212,15 @@ int linear_bench(int argc, char **argv) {
     static const int64_t shapes[][2] = {{2048, 2048}, {2048, 5632}, {5632, 2048}, {2048, 32000}};
     static const mosa_dtype usual[] = {MOSA_F32,  MOSA_F16,  MOSA_BF16, MOSA_Q8_0,
                                        MOSA_Q4_0, MOSA_Q4_K, MOSA_Q5_K, MOSA_Q6_K};
+    int n_isas;
+    bench_isa = fast_isas(&n_isas);
     crew.n_threads = argc > 0 ? (int)strtol(argv[0], NULL, 10) : 2;
+    for (const isa *other = bench_isa; argc > 1 && other < bench_isa + n_isas; other++) {
+        if (strcmp(other->name, argv[1]) != 0) continue;
+        bench_isa = other;
+        argc--, argv++;
+        break;
+    }
     if (crew.n_threads < 1 || crew.n_threads > THREADS_MAX) crew.n_threads = 1;
     char *pool = aligned_alloc(2 << 20, POOL_BYTES + (2 << 20));
     if (!pool) return 1;

@@ -150,3 +150,14 @@ void problem_quantize(problem *p, mosa_cpu_kernel_fn kernel, int n_threads) {
 void problem_linear(problem *p, mosa_cpu_kernel_fn kernel, int n_threads) {
     for (int t = 0; t < n_threads; t++) problem_run(p, MOSA_OP_LINEAR, kernel, t, n_threads);
 }
+
+const isa *fast_isas(int *count) {
+    static const isa isas[] = {
+        {"avx512", mosa_avx512_linear, mosa_avx512_quantize_rows, mosa_avx512_linear_rows},
+        {"avx2", mosa_avx2_linear, mosa_avx2_quantize_rows, mosa_avx2_linear_rows},
+    };
+    mosa_cpu_features has = mosa_cpu_detect();
+    int first = has.avx512 ? 0 : 1;
+    *count = has.avx2 && has.fma && has.f16c ? 2 - first : 0;
+    return isas + first;
+}

@@ -42,6 +42,16 @@ void problem_linear(problem *p, mosa_cpu_kernel_fn kernel, int n_threads);
 // One thread's share of either; what linear_bench runs on real threads.
 void problem_run(problem *p, mosa_op op, mosa_cpu_kernel_fn kernel, int thread, int n_threads);
 
+// The kernels of an instruction set.
+typedef struct isa {
+    const char *name;
+    mosa_cpu_kernel_fn linear, quantize;
+    mosa_linear_rows_fn rows;
+} isa;
+
+// The best first; *count is how many of them this processor runs.
+const isa *fast_isas(int *count);
+
 int linear_bench(int argc, char **argv);
 
 #endif

@@ -96,6 +96,23 @@ static bool same_float(float a, float b) {
     return mosa_f32_bits(a) == mosa_f32_bits(b) || (isnan(a) && isnan(b));
 }
 
+static void compare_isa(problem *p, const isa *fast, const unsigned char *act, const float *y, int n_threads) {
+    size_t act_bytes = (size_t)(p->rows * p->act_stride), y_count = (size_t)(p->rows * p->y_stride);
+    memset(p->act, 0, act_bytes);
+    problem_quantize(p, fast->quantize, n_threads);
+    if (memcmp(act, p->act, act_bytes) != 0)
+        fail_msg("%s, %s k %lld rows %d: quantised rows differ", fast->name, mosa_dtype_name(p->dtype), (long long)p->k,
+                 p->rows);
+    for (size_t i = 0; i < y_count; i++) p->y[i] = GUARD;
+    problem_linear(p, fast->linear, n_threads);
+    for (size_t i = 0; i < y_count; i++) {
+        if (same_float(y[i], p->y[i])) continue;
+        fail_msg("%s, %s n %lld k %lld rows %d threads %d: row %zu output %zu is %.9g, not %.9g", fast->name,
+                 mosa_dtype_name(p->dtype), (long long)p->n, (long long)p->k, p->rows, n_threads,
+                 i / (size_t)p->y_stride, i % (size_t)p->y_stride, p->y[i], y[i]);
+    }
+}
+
 // Runs reference and fast kernels on one problem and compares levels and outputs.
 static void compare(problem *p, int n_threads) {
     size_t act_bytes = (size_t)(p->rows * p->act_stride), y_count = (size_t)(p->rows * p->y_stride);
@@ -104,20 +121,11 @@ static void compare(problem *p, int n_threads) {
     memset(p->act, 0, act_bytes);
     problem_quantize(p, mosa_ref_quantize_rows, 1);
     memcpy(act, p->act, act_bytes);
-    memset(p->act, 0, act_bytes);
-    problem_quantize(p, mosa_avx2_quantize_rows, n_threads);
-    if (memcmp(act, p->act, act_bytes) != 0)
-        fail_msg("%s k %lld rows %d: quantised rows differ", mosa_dtype_name(p->dtype), (long long)p->k, p->rows);
     problem_linear(p, mosa_ref_linear, 1);
     memcpy(y, p->y, y_count * sizeof *y);
-    for (size_t i = 0; i < y_count; i++) p->y[i] = GUARD;
-    problem_linear(p, mosa_avx2_linear, n_threads);
-    for (size_t i = 0; i < y_count; i++) {
-        if (same_float(y[i], p->y[i])) continue;
-        fail_msg("%s n %lld k %lld rows %d threads %d: row %zu output %zu is %.9g, not %.9g", mosa_dtype_name(p->dtype),
-                 (long long)p->n, (long long)p->k, p->rows, n_threads, i / (size_t)p->y_stride, i % (size_t)p->y_stride,
-                 p->y[i], y[i]);
-    }
+    int n_isas;
+    const isa *isas = fast_isas(&n_isas);
+    for (int i = 0; i < n_isas; i++) compare_isa(p, &isas[i], act, y, n_threads);
     free(act);
     free(y);
 }
@@ -136,9 +144,9 @@ static void fast_kernels_equal_the_reference_on_random_shapes(void **state) {
     (void)state;
     uint64_t seed = 2;
     for (size_t i = 0; i < MOSA_COUNT(dtypes); i++) {
-        for (int round = 0; round < 16; round++) {
+        for (int round = 0; round < 20; round++) {
             int64_t n = 1 + random_bits(&seed) % 50, k = random_k(dtypes[i], round % 8 ? 512 : 4096, &seed);
-            int rows = round < 8 ? round + 1 : 1 + (int)(random_bits(&seed) % (round % 4 ? 20 : 130));
+            int rows = round < 9 ? round + 1 : 1 + (int)(random_bits(&seed) % (round % 4 ? 20 : 130));
             problem *p = problem_create(dtypes[i], n, k, rows, WEIGHTS_NORMAL, &seed);
             if (round % 2) give_bias(p, &seed);
             compare(p, 1 + round % 4);
@@ -203,17 +211,20 @@ static void activations_that_are_not_finite_make_their_row_nan(void **state) {
 static void a_row_alone_equals_the_row_among_many(void **state) {
     (void)state;
     uint64_t seed = 5;
-    for (size_t i = 0; i < MOSA_COUNT(dtypes); i++) {
-        problem *p = problem_create(dtypes[i], 33, 768, 300, WEIGHTS_NORMAL, &seed);
-        problem_quantize(p, mosa_avx2_quantize_rows, 1);
-        problem_linear(p, mosa_avx2_linear, 3);
+    int n_isas;
+    const isa *isas = fast_isas(&n_isas);
+    for (size_t i = 0; i < MOSA_COUNT(dtypes) * (size_t)n_isas; i++) {
+        const isa *fast = &isas[i % (size_t)n_isas];
+        problem *p = problem_create(dtypes[i / (size_t)n_isas], 33, 768, 300, WEIGHTS_NORMAL, &seed);
+        problem_quantize(p, fast->quantize, 1);
+        problem_linear(p, fast->linear, 3);
         float *many = malloc((size_t)(p->rows * p->y_stride) * sizeof *many);
         memcpy(many, p->y, (size_t)(p->rows * p->y_stride) * sizeof *many);
         int row = (int)(random_bits(&seed) % 300);
         memcpy(p->x, p->x + row * p->k, (size_t)p->k * sizeof(float));
         p->rows = 1;
-        problem_quantize(p, mosa_avx2_quantize_rows, 1);
-        problem_linear(p, mosa_avx2_linear, 1);
+        problem_quantize(p, fast->quantize, 1);
+        problem_linear(p, fast->linear, 1);
         assert_memory_equal(p->y, many + row * p->y_stride, (size_t)p->n * sizeof(float));
         free(many);
         problem_destroy(p);
@@ -225,11 +236,14 @@ static void rows_by_pointer_equal_the_rows_of_linear(void **state) {
     (void)state;
     enum { ROWS = 150 };
     uint64_t seed = 7;
-    for (size_t i = 0; i < MOSA_COUNT(dtypes); i++) {
-        problem *p = problem_create(dtypes[i], 40, 512, 9, WEIGHTS_NORMAL, &seed);
+    int n_isas;
+    const isa *isas = fast_isas(&n_isas);
+    for (size_t i = 0; i < MOSA_COUNT(dtypes) * (size_t)n_isas; i++) {
+        const isa *fast = &isas[i % (size_t)n_isas];
+        problem *p = problem_create(dtypes[i / (size_t)n_isas], 40, 512, 9, WEIGHTS_NORMAL, &seed);
         give_bias(p, &seed);
-        problem_quantize(p, mosa_avx2_quantize_rows, 1);
-        problem_linear(p, mosa_avx2_linear, 1);
+        problem_quantize(p, fast->quantize, 1);
+        problem_linear(p, fast->linear, 1);
         bool floats = mosa_cpu_act_layout(p->dtype, p->k) == MOSA_ACT_F32;
         const uint8_t *act[ROWS];
         float out[ROWS][40], *y[ROWS];
@@ -241,7 +255,7 @@ static void rows_by_pointer_equal_the_rows_of_linear(void **state) {
             for (int n = 0; n < 40; n++) out[r][n] = GUARD;
         }
         mosa_linear_rows job = {p->dtype, p->n, p->k, p->packed, p->bias, 1, 3, ROWS, act, y, p->scratch[0]};
-        mosa_avx2_linear_rows(&job);
+        fast->rows(&job);
         for (int r = 0; r < ROWS; r++) {
             for (int n = 0; n < 16; n++) assert_true(out[r][n] == GUARD);
             assert_memory_equal(out[r] + 16, p->y + from[r] * p->y_stride + 16, 24 * sizeof(float));
@@ -277,13 +291,13 @@ int main(int argc, char **argv) {
         cmocka_unit_test(a_row_alone_equals_the_row_among_many),
         cmocka_unit_test(rows_by_pointer_equal_the_rows_of_linear),
     };
-    mosa_cpu_features features = mosa_cpu_detect();
-    bool has_avx2 = features.avx2 && features.fma && features.f16c;
-    if (argc > 1 && strcmp(argv[1], "--bench") == 0) return has_avx2 ? linear_bench(argc - 2, argv + 2) : 1;
+    int n_isas;
+    (void)fast_isas(&n_isas);
+    if (argc > 1 && strcmp(argv[1], "--bench") == 0) return n_isas > 0 ? linear_bench(argc - 2, argv + 2) : 1;
     int failed = cmocka_run_group_tests(plain, NULL, NULL);
-    if (has_avx2)
+    if (n_isas > 0)
         failed += cmocka_run_group_tests(fast, NULL, NULL);
     else
-        printf("skipped: the AVX2 kernels, on a processor without AVX2, FMA and F16C\n");
+        printf("skipped: the fast kernels, on a processor without AVX2, FMA and F16C\n");
     return failed;
 }

@@ -163,7 +163,8 @@ def headers_have_guards(sources):
 def headers_compile_alone(sources):
     flags = ["-std=gnu11", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror", "-Wno-unused-function",
              "-Wno-unused-variable", "-Wno-missing-field-initializers", "-Isrc", "-Iinclude", "-Itests/unit",
-             '-DMOSA_SOURCE_ROOT="."', "-mavx2", "-mfma", "-mf16c", "-fsyntax-only", "-xc", "-"]
+             '-DMOSA_SOURCE_ROOT="."', "-mavx2", "-mfma", "-mf16c", "-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl",
+             "-mavx512vnni", "-fsyntax-only", "-xc", "-"]
 
     def compile_one(name):
         include = re.sub(r"^(src|include)/", "", name) if not name.startswith("tests/") else f"../{name}"

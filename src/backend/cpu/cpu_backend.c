@@ -15,7 +15,9 @@ static const char *choose_kernels(mosa_cpu_backend *cpu, bool plain) {
     mosa_cpu_features features = mosa_cpu_detect();
     if (!plain && features.avx2 && features.fma && features.f16c) {
         mosa_cpu_kernels_avx2(&cpu->kernels);
-        return "avx2+fma+f16c";
+        if (!features.avx512) return "avx2+fma+f16c";
+        mosa_cpu_kernels_avx512(&cpu->kernels);
+        return "avx512+vnni";
     }
 #endif
     (void)plain;

@@ -24,6 +24,8 @@ mosa_cpu_features mosa_cpu_detect(void) {
     if ((state & ZMM) == ZMM) {
         features.avx512f = b & bit_AVX512F;
         features.avx512vnni = c & bit_AVX512VNNI;
+        unsigned needed = bit_AVX512F | bit_AVX512BW | bit_AVX512DQ | bit_AVX512VL;
+        features.avx512 = (b & needed) == needed && features.avx512vnni;
     }
     return features;
 }

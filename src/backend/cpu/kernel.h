@@ -50,18 +50,20 @@ typedef void (*mosa_cpu_kernel_fn)(const mosa_cpu_args *args, int thread, int n_
 typedef struct mosa_cpu_kernel {
     mosa_cpu_kernel_fn run;
     int phases;      // 1 for most
-    const char *isa; // "ref", "avx2"
+    const char *isa; // "ref", "avx2", "avx512"
 } mosa_cpu_kernel;
 
 typedef struct mosa_cpu_kernels {
     mosa_cpu_kernel op[MOSA_OP_COUNT]; // run == NULL: not provided, the lowering decomposes it
 } mosa_cpu_kernels;
 
-void mosa_cpu_kernels_ref(mosa_cpu_kernels *table);  // ref/table.c: every op
-void mosa_cpu_kernels_avx2(mosa_cpu_kernels *table); // avx2/table.c: overrides what it has
+void mosa_cpu_kernels_ref(mosa_cpu_kernels *table);    // ref/table.c: every op
+void mosa_cpu_kernels_avx2(mosa_cpu_kernels *table);   // avx2/table.c: overrides what it has
+void mosa_cpu_kernels_avx512(mosa_cpu_kernels *table); // avx512/table.c: likewise, over AVX2
 
 typedef struct mosa_cpu_features {
     bool avx2, fma, f16c, avx512f, avx512vnni;
+    bool avx512; // F, BW, DQ, VL and VNNI: what the kernels of avx512/ need
 } mosa_cpu_features;
 mosa_cpu_features mosa_cpu_detect(void);
 

@@ -45,4 +45,9 @@ void mosa_avx2_expert_linear(const mosa_cpu_args *args, int thread, int n_thread
 void mosa_avx2_linear_rows(const mosa_linear_rows *job);
 void mosa_avx2_quantize_rows(const mosa_cpu_args *args, int thread, int n_threads);
 
+void mosa_avx512_linear(const mosa_cpu_args *args, int thread, int n_threads); // needs AVX-512 F, BW, DQ, VL, VNNI
+void mosa_avx512_expert_linear(const mosa_cpu_args *args, int thread, int n_threads);
+void mosa_avx512_linear_rows(const mosa_linear_rows *job);
+void mosa_avx512_quantize_rows(const mosa_cpu_args *args, int thread, int n_threads);
+
 #endif

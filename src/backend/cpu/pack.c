@@ -30,10 +30,6 @@ static void put_bit_pair(unsigned char *pairs, int i, int r, int pair) {
     pairs[k4_byte(i / 8 * 4 + i % 4, r)] |= (unsigned char)(pair << 2 * (2 * (i / 4 % 2) + r / 8));
 }
 
-static void put_nibble2(unsigned char *nibbles, int i, int r, int q) {
-    nibbles[i / 4 * 32 + r * 2 + i % 2] |= (unsigned char)((q & 15) << (i / 2 % 2 * 4));
-}
-
 static void put_nibbles32(unsigned char *record, int r, const mosa_levels *l, int zero) {
     for (int i = 0; i < 32; i++) put_nibble(record, i, r, l->q[i] + zero);
 }
@@ -78,12 +74,12 @@ static void put_row_mxfp4(unsigned char *record, int r, const mosa_levels *l) {
 }
 
 static void put_row_q8_0(unsigned char *record, int r, const mosa_levels *l) {
-    for (int i = 0; i < 32; i++) record[i / 2 * 32 + r * 2 + i % 2] = (unsigned char)l->q[i];
+    for (int i = 0; i < 32; i++) record[i / 4 * 64 + r * 4 + i % 4] = (unsigned char)l->q[i];
     put_u16(record + MOSA_PANEL_Q8_0_D + 2 * r, l->d_bits);
 }
 
 static void put_codes32(unsigned char *nibbles, int r, const mosa_levels *l) {
-    for (int i = 0; i < 32; i++) put_nibble2(nibbles, i, r, code_of(mosa_iq4_values, l->q[i]));
+    for (int i = 0; i < 32; i++) put_nibble(nibbles, i, r, code_of(mosa_iq4_values, l->q[i]));
 }
 
 static void put_row_iq4_nl(unsigned char *record, int r, const mosa_levels *l) {
@@ -170,9 +166,9 @@ static const format formats[MOSA_DTYPE_COUNT] = {
     [MOSA_Q5_0] = {MOSA_ACT_S8_32, MOSA_PANEL_Q5_0, put_row_q5_0},
     [MOSA_Q5_1] = {MOSA_ACT_S8_32, MOSA_PANEL_Q5_1, put_row_q5_1},
     [MOSA_MXFP4] = {MOSA_ACT_S8_32, MOSA_PANEL_MXFP4, put_row_mxfp4},
-    [MOSA_Q8_0] = {MOSA_ACT_S16_32, MOSA_PANEL_Q8_0, put_row_q8_0},
-    [MOSA_IQ4_NL] = {MOSA_ACT_S16_32, MOSA_PANEL_IQ4_NL, put_row_iq4_nl},
-    [MOSA_IQ4_XS] = {MOSA_ACT_S16_32, MOSA_PANEL_IQ4_XS, NULL},
+    [MOSA_Q8_0] = {MOSA_ACT_S8_32, MOSA_PANEL_Q8_0, put_row_q8_0},
+    [MOSA_IQ4_NL] = {MOSA_ACT_S8_32, MOSA_PANEL_IQ4_NL, put_row_iq4_nl},
+    [MOSA_IQ4_XS] = {MOSA_ACT_S8_32, MOSA_PANEL_IQ4_XS, NULL},
     [MOSA_Q2_K] = {MOSA_ACT_S8_256, MOSA_PANEL_Q2_K, put_row_q2_k},
     [MOSA_Q4_K] = {MOSA_ACT_S8_256, MOSA_PANEL_Q4_K, put_row_q4_k},
     [MOSA_Q5_K] = {MOSA_ACT_S8_256, MOSA_PANEL_Q5_K, put_row_q5_k},
@@ -258,7 +254,6 @@ int64_t mosa_cpu_act_row_bytes(int layout, int64_t k) {
         int len, bytes;
     } record[MOSA_ACT_LAYOUTS] = {
         [MOSA_ACT_S8_32] = {32, sizeof(mosa_act_s8_32)},
-        [MOSA_ACT_S16_32] = {32, sizeof(mosa_act_s16_32)},
         [MOSA_ACT_S8_256] = {256, sizeof(mosa_act_s8_256)},
         [MOSA_ACT_U8_256] = {256, sizeof(mosa_act_u8_256)},
     };

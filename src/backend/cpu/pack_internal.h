@@ -17,18 +17,13 @@
 enum { MOSA_PANEL_ROWS = 16 };
 
 // Activation layouts (mosa_cpu_act_layout). A row is k / 32 or k / 256 of these records.
-enum { MOSA_ACT_F32 = -1, MOSA_ACT_S8_32, MOSA_ACT_S16_32, MOSA_ACT_S8_256, MOSA_ACT_U8_256, MOSA_ACT_LAYOUTS };
+enum { MOSA_ACT_F32 = -1, MOSA_ACT_S8_32, MOSA_ACT_S8_256, MOSA_ACT_U8_256, MOSA_ACT_LAYOUTS };
 
-typedef struct mosa_act_s8_32 { // q4_0, q4_1, q5_0, q5_1, mxfp4
+typedef struct mosa_act_s8_32 { // q4_0, q4_1, q5_0, q5_1, mxfp4, q8_0, iq4_nl, iq4_xs
     int8_t q[32];
     float d;
     int32_t sum; // of q
 } mosa_act_s8_32;
-
-typedef struct mosa_act_s16_32 { // q8_0, iq4_nl, iq4_xs: |q| <= 127 widened for vpmaddwd
-    int16_t q[32];
-    float d;
-} mosa_act_s16_32;
 
 typedef struct mosa_act_s8_256 { // q4_k, q5_k, q2_k
     int8_t q[256];
@@ -47,8 +42,6 @@ typedef struct mosa_act_u8_256 { // q6_k, q3_k
 //   nibbles    [step][8][4]     low nibble row r, high nibble row r + 8
 //   bits       [step / 4][8][4] bit 2 * (step % 4) + r / 8 is row r's
 //   bit pairs  [step / 2][8][4] bits 2 * (2 * (step % 2) + r / 8) and the next are row r's
-// and for k2 steps (i / 2):
-//   nibbles2   [step / 2][16][2] low nibble even steps, high nibble odd steps
 enum {
     // q4_0 q4_1 q5_0 q5_1 mxfp4, per 32: nibbles[8], (bits[2],) f16 d[16] or u8 e[16], (f16 m[16])
     MOSA_PANEL_32_HIGH = 256,
@@ -62,13 +55,13 @@ enum {
     MOSA_PANEL_Q5_1 = 384,
     MOSA_PANEL_MXFP4_E = 256,
     MOSA_PANEL_MXFP4 = 272,
-    // q8_0, per 32: s8 [16 k2][16][2], f16 d[16]
+    // q8_0, per 32: s8 [8 steps][16][4], f16 d[16]
     MOSA_PANEL_Q8_0_D = 512,
     MOSA_PANEL_Q8_0 = 544,
-    // iq4_nl, per 32: nibbles2[16], f16 d[16]
+    // iq4_nl, per 32: nibbles[8], f16 d[16]
     MOSA_PANEL_IQ4_NL_D = 256,
     MOSA_PANEL_IQ4_NL = 288,
-    // iq4_xs, per 256: nibbles2[128], s8 scale[8 groups][16], f16 d[16]
+    // iq4_xs, per 256: nibbles[64], s8 scale[8 groups][16], f16 d[16]
     MOSA_PANEL_IQ4_XS_SCALE = 2048,
     MOSA_PANEL_IQ4_XS_D = 2176,
     MOSA_PANEL_IQ4_XS = 2208,

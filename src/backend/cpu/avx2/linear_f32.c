@@ -24,8 +24,8 @@ INLINE two_floats load_weights(mosa_dtype dtype, const uint8_t *at) {
     return dtype == MOSA_F32 ? load_f32(at) : dtype == MOSA_F16 ? load_f16(at) : load_bf16(at);
 }
 
-INLINE void float_body(const int rows, const mosa_dtype dtype, const uint8_t *w, act_rows act, int64_t at, float *acc,
-                       int64_t records) {
+INLINE void float_body(const int rows, const mosa_dtype dtype, const uint8_t *w, mosa_act_rows act, int64_t at,
+                       float *acc, int64_t records) {
     const int step = dtype == MOSA_F32 ? 64 : 32;
     tile_sums y;
     tile_load(rows, &y, acc);
@@ -52,8 +52,8 @@ TILES_1_TO_6(f32, MOSA_F32)
 TILES_1_TO_6(f16, MOSA_F16)
 TILES_1_TO_6(bf16, MOSA_BF16)
 
-const linear_format *mosa_avx2_linear_f32(mosa_dtype dtype) {
-    static const linear_format f32 = {
+const mosa_linear_format *mosa_avx2_linear_f32(mosa_dtype dtype) {
+    static const mosa_linear_format f32 = {
         .record_k = 1,
         .record_bytes = 64,
         .act_bytes = 4,
@@ -62,7 +62,7 @@ const linear_format *mosa_avx2_linear_f32(mosa_dtype dtype) {
         .direct_chunk = 256,
         .direct = TILE_TABLE_6(f32),
     };
-    static const linear_format f16 = {
+    static const mosa_linear_format f16 = {
         .record_k = 1,
         .record_bytes = 32,
         .act_bytes = 4,
@@ -71,7 +71,7 @@ const linear_format *mosa_avx2_linear_f32(mosa_dtype dtype) {
         .direct_chunk = 384,
         .direct = TILE_TABLE_6(f16),
     };
-    static const linear_format bf16 = {
+    static const mosa_linear_format bf16 = {
         .record_k = 1,
         .record_bytes = 32,
         .act_bytes = 4,

@@ -62,8 +62,8 @@ INLINE two_vectors panel_levels(const source_form form, const uint8_t *w, int g,
 }
 
 // sum += scale * (levels * activations) of group g.
-INLINE void add_group(const int rows, const source_form form, tile_ints *sum, const uint8_t *w, int g, act_rows act,
-                      int64_t at, two_vectors scale) {
+INLINE void add_group(const int rows, const source_form form, tile_ints *sum, const uint8_t *w, int g,
+                      mosa_act_rows act, int64_t at, two_vectors scale) {
     const int steps = form == Q2_UNPACKED ? 4 : 8;
     const int budget = form == Q4_DIRECT || form == Q4_UNPACKED ? 8 : 4; // steps that int16 holds
     tile_ints c;
@@ -78,7 +78,7 @@ INLINE void add_group(const int rows, const source_form form, tile_ints *sum, co
 }
 
 // sum of min * (sum of activations) over the groups of a record
-INLINE void dot_mins(const int rows, const source_form form, tile_ints *mins, const uint8_t *min, act_rows act,
+INLINE void dot_mins(const int rows, const source_form form, tile_ints *mins, const uint8_t *min, mosa_act_rows act,
                      int64_t at) {
     at += form == Q2_UNPACKED ? offsetof(mosa_act_s8_256, sum16) : offsetof(mosa_act_s8_256, sum32);
     UNROLL for (int r = 0; r < rows; r++) mins->v[r][0] = mins->v[r][1] = _mm256_setzero_si256();
@@ -95,7 +95,7 @@ INLINE void dot_mins(const int rows, const source_form form, tile_ints *mins, co
 
 // y = fma(da, fma(d, (float)sum, -(dmin * (float)mins)), y)
 INLINE void add_record(const int rows, const source_form form, tile_sums *y, const tile_ints *sum,
-                       const tile_ints *mins, const uint8_t *d, act_rows act, int64_t at) {
+                       const tile_ints *mins, const uint8_t *d, mosa_act_rows act, int64_t at) {
     UNROLL for (int v = 0; v < 2; v++) {
         __m256 scale = is_direct(form) ? load_half8(d + 16 * v) : _mm256_loadu_ps((const float *)d + 8 * v);
         __m256 min = is_direct(form) ? load_half8(d + 32 + 16 * v) : _mm256_loadu_ps((const float *)d + 16 + 8 * v);
@@ -108,7 +108,7 @@ INLINE void add_record(const int rows, const source_form form, tile_sums *y, con
     }
 }
 
-INLINE void body_k(const int rows, const source_form form, const uint8_t *w, act_rows act, int64_t at, float *acc,
+INLINE void body_k(const int rows, const source_form form, const uint8_t *w, mosa_act_rows act, int64_t at, float *acc,
                    int64_t records) {
     const record_parts part = parts_of(form);
     tile_sums y;
@@ -184,8 +184,8 @@ static void q2_k_unpack(const uint8_t *record, uint8_t *out, int64_t records) {
     }
 }
 
-const linear_format *mosa_avx2_linear_s8_256(mosa_dtype dtype) {
-    static const linear_format q4_k = {
+const mosa_linear_format *mosa_avx2_linear_s8_256(mosa_dtype dtype) {
+    static const mosa_linear_format q4_k = {
         .record_k = 256,
         .record_bytes = MOSA_PANEL_Q4_K,
         .act_bytes = sizeof(mosa_act_s8_256),
@@ -198,7 +198,7 @@ const linear_format *mosa_avx2_linear_s8_256(mosa_dtype dtype) {
         .direct = TILE_TABLE_4(q4_k_direct),
         .unpacked = TILE_TABLE_4(q4_k_unpacked),
     };
-    static const linear_format q5_k = {
+    static const mosa_linear_format q5_k = {
         .record_k = 256,
         .record_bytes = MOSA_PANEL_Q5_K,
         .act_bytes = sizeof(mosa_act_s8_256),
@@ -211,7 +211,7 @@ const linear_format *mosa_avx2_linear_s8_256(mosa_dtype dtype) {
         .direct = TILE_TABLE_4(q5_k_direct),
         .unpacked = TILE_TABLE_4(q5_k_unpacked),
     };
-    static const linear_format q2_k = {
+    static const mosa_linear_format q2_k = {
         .record_k = 256,
         .record_bytes = MOSA_PANEL_Q2_K,
         .act_bytes = sizeof(mosa_act_s8_256),

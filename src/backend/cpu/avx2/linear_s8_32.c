@@ -58,7 +58,7 @@ INLINE __m256 unpacked_vector(const uint8_t *record, int at, const int half) {
 }
 
 // y = fma(m, da * (float)A, y)
-INLINE void add_offset(const int rows, tile_sums *y, __m256 m0, __m256 m1, act_rows act, int64_t at) {
+INLINE void add_offset(const int rows, tile_sums *y, __m256 m0, __m256 m1, mosa_act_rows act, int64_t at) {
     UNROLL for (int r = 0; r < rows; r++) {
         __m256 sum = _mm256_cvtepi32_ps(broadcast32(act[r] + at + offsetof(mosa_act_s8_32, sum)));
         __m256 scaled = _mm256_mul_ps(broadcast_f32(act[r] + at + offsetof(mosa_act_s8_32, d)), sum);
@@ -69,7 +69,7 @@ INLINE void add_offset(const int rows, tile_sums *y, __m256 m0, __m256 m1, act_r
 
 // sum of (level - zero point) * activation over the 32 k of a record
 INLINE void dot_record(const int rows, const mosa_dtype dtype, const int direct, tile_ints *sum, const uint8_t *w,
-                       act_rows act, int64_t at) {
+                       mosa_act_rows act, int64_t at) {
     const int budget = has_fifth_bit(dtype) || dtype == MOSA_MXFP4 ? 4 : 8; // steps that int16 holds
     two_vectors ones = {{_mm256_set1_epi16(1), _mm256_set1_epi16(1)}};
     tile_ints c;
@@ -86,7 +86,7 @@ INLINE void dot_record(const int rows, const mosa_dtype dtype, const int direct,
     }
 }
 
-INLINE void body_32(const int rows, const mosa_dtype dtype, const int direct, const uint8_t *w, act_rows act,
+INLINE void body_32(const int rows, const mosa_dtype dtype, const int direct, const uint8_t *w, mosa_act_rows act,
                     int64_t at, float *acc, int64_t records) {
     tile_sums y;
     tile_load(rows, &y, acc);
@@ -127,7 +127,7 @@ INLINE void unpack_32(const mosa_dtype dtype, const uint8_t *record, uint8_t *ou
     static void name##_unpack(const uint8_t *record, uint8_t *out, int64_t records) {                                  \
         unpack_32(dtype, record, out, records);                                                                        \
     }                                                                                                                  \
-    static const linear_format name = {                                                                                \
+    static const mosa_linear_format name = {                                                                           \
         .record_k = 32,                                                                                                \
         .record_bytes = bytes,                                                                                         \
         .act_bytes = sizeof(mosa_act_s8_32),                                                                           \
@@ -147,7 +147,7 @@ FORMAT_32(q5_0, MOSA_Q5_0, MOSA_PANEL_Q5_0, 4)
 FORMAT_32(q5_1, MOSA_Q5_1, MOSA_PANEL_Q5_1, 4)
 FORMAT_32(mxfp4, MOSA_MXFP4, MOSA_PANEL_MXFP4, 8)
 
-const linear_format *mosa_avx2_linear_s8_32(mosa_dtype dtype) {
+const mosa_linear_format *mosa_avx2_linear_s8_32(mosa_dtype dtype) {
     switch (dtype) {
     case MOSA_Q4_0:
         return &q4_0;

@@ -1,7 +1,7 @@
 // Tiles of LINEAR on AVX2: the inside of the product for one weight type, and what the driver needs to know of it.
 //
 // A tile adds to acc[rows][16] the products of `rows` activation rows with `records` consecutive records of one panel,
-// by the formula of pack.h. The file of each activation layout holds its tiles; linear.c drives them.
+// by the formula of pack.h. The file of each activation layout holds its tiles; ../linear_format.c drives them.
 //
 // The tile bodies are written once with a constant row count and forced inline, so that every loop over rows unrolls
 // and all sums stay in registers. KEEP pins a sum where it is computed: without it gcc moves all multiplications of a
@@ -9,6 +9,7 @@
 #ifndef MOSA_BACKEND_CPU_AVX2_LINEAR_TILE_H
 #define MOSA_BACKEND_CPU_AVX2_LINEAR_TILE_H
 
+#include "backend/cpu/linear_format.h"
 #include "backend/cpu/pack_internal.h"
 
 #include <immintrin.h>
@@ -21,36 +22,19 @@
 #define UNROLL _Pragma("GCC unroll 16")
 #endif
 
-enum { TILE_ROWS_MAX = 6, PREFETCH_BYTES = 4096 };
+enum { PREFETCH_BYTES = 4096 };
 
-typedef const uint8_t *const *act_rows; // the activation rows of a tile; tiles start `at` bytes into each
-typedef void (*linear_tile_fn)(const uint8_t *w, act_rows act, int64_t at, float *acc, int64_t records);
-
-typedef struct linear_format {
-    int record_k;       // k of a record
-    int record_bytes;   // in the panel
-    int act_bytes;      // of the activations of a record
-    int tile_rows;      // most rows of one tile
-    int direct_rows;    // up to so many rows tiles read the panel itself
-    int direct_chunk;   // records that all tiles of a row block pass before the next ones
-    int unpacked_bytes; // beyond direct_rows, each record is unpacked to so many bytes in L1 first
-    int unpacked_chunk;
-    void (*unpack)(const uint8_t *record, uint8_t *out, int64_t records);
-    linear_tile_fn direct[TILE_ROWS_MAX + 1];   // by rows; NULL where direct_rows is 0
-    linear_tile_fn unpacked[TILE_ROWS_MAX + 1]; // NULL where unpacked_bytes is 0
-} linear_format;
-
-const linear_format *mosa_avx2_linear_f32(mosa_dtype dtype);    // linear_f32.c: f32, f16, bf16
-const linear_format *mosa_avx2_linear_s8_32(mosa_dtype dtype);  // linear_s8_32.c
-const linear_format *mosa_avx2_linear_s16_32(mosa_dtype dtype); // linear_s16_32.c
-const linear_format *mosa_avx2_linear_s8_256(mosa_dtype dtype); // linear_s8_256.c
-const linear_format *mosa_avx2_linear_u8_256(mosa_dtype dtype); // linear_u8_256.c
+const mosa_linear_format *mosa_avx2_linear_f32(mosa_dtype dtype);       // linear_f32.c: f32, f16, bf16
+const mosa_linear_format *mosa_avx2_linear_s8_32(mosa_dtype dtype);     // linear_s8_32.c
+const mosa_linear_format *mosa_avx2_linear_signed_32(mosa_dtype dtype); // linear_signed_32.c
+const mosa_linear_format *mosa_avx2_linear_s8_256(mosa_dtype dtype);    // linear_s8_256.c
+const mosa_linear_format *mosa_avx2_linear_u8_256(mosa_dtype dtype);    // linear_u8_256.c
 
 typedef struct tile_sums {
-    __m256 v[TILE_ROWS_MAX][2];
+    __m256 v[MOSA_TILE_ROWS_MAX][2];
 } tile_sums;
 typedef struct tile_ints {
-    __m256i v[TILE_ROWS_MAX][2];
+    __m256i v[MOSA_TILE_ROWS_MAX][2];
 } tile_ints;
 typedef struct two_vectors {
     __m256i v[2];
@@ -133,7 +117,7 @@ INLINE void store_two(uint8_t *at, two_vectors w) {
 }
 
 // One k4 step: sums (int16) of unsigned weight bytes with signed activations, four k as two pairs.
-INLINE void step_weight_unsigned(const int rows, tile_ints *c, two_vectors w, act_rows act, int64_t at,
+INLINE void step_weight_unsigned(const int rows, tile_ints *c, two_vectors w, mosa_act_rows act, int64_t at,
                                  const int first) {
     UNROLL for (int r = 0; r < rows; r++) {
         __m256i a = broadcast32(act[r] + at);
@@ -146,7 +130,8 @@ INLINE void step_weight_unsigned(const int rows, tile_ints *c, two_vectors w, ac
 }
 
 // The same with signed weights and unsigned activations.
-INLINE void step_weight_signed(const int rows, tile_ints *c, two_vectors w, act_rows act, int64_t at, const int first) {
+INLINE void step_weight_signed(const int rows, tile_ints *c, two_vectors w, mosa_act_rows act, int64_t at,
+                               const int first) {
     UNROLL for (int r = 0; r < rows; r++) {
         __m256i a = broadcast32(act[r] + at);
         __m256i low = _mm256_maddubs_epi16(a, w.v[0]), high = _mm256_maddubs_epi16(a, w.v[1]);
@@ -166,7 +151,7 @@ INLINE void add_scaled(const int rows, tile_ints *sum, const tile_ints *c, two_v
 }
 
 // y = fma(d, da * (float)sum, y)
-INLINE void add_product(const int rows, tile_sums *y, const tile_ints *sum, __m256 d0, __m256 d1, act_rows act,
+INLINE void add_product(const int rows, tile_sums *y, const tile_ints *sum, __m256 d0, __m256 d1, mosa_act_rows act,
                         int64_t at) {
     UNROLL for (int r = 0; r < rows; r++) {
         __m256 scale = broadcast_f32(act[r] + at);
@@ -180,7 +165,7 @@ INLINE void add_product(const int rows, tile_sums *y, const tile_ints *sum, __m2
     TILE_OF(name, 1, body, __VA_ARGS__)                                                                                \
     TILE_OF(name, 2, body, __VA_ARGS__) TILE_OF(name, 3, body, __VA_ARGS__) TILE_OF(name, 4, body, __VA_ARGS__)
 #define TILE_OF(name, rows, body, ...)                                                                                 \
-    static void name##_##rows(const uint8_t *w, act_rows act, int64_t at, float *acc, int64_t records) {               \
+    static void name##_##rows(const uint8_t *w, mosa_act_rows act, int64_t at, float *acc, int64_t records) {          \
         body(rows, __VA_ARGS__, w, act, at, acc, records);                                                             \
     }
 #define TILE_TABLE_4(name)                                                                                             \

@@ -29,7 +29,7 @@ INLINE two_vectors six_bits(const uint8_t *nibble, __m256i plane, const int step
 }
 
 // sum += scale * (levels * activations) of the 16 k of group g.
-INLINE void add_group(const int rows, const int direct, tile_ints *sum, const uint8_t *w, int g, act_rows act,
+INLINE void add_group(const int rows, const int direct, tile_ints *sum, const uint8_t *w, int g, mosa_act_rows act,
                       int64_t at, two_vectors scale) {
     UNROLL for (int pair = 0; pair < 2; pair++) {
         tile_ints c;
@@ -45,7 +45,7 @@ INLINE void add_group(const int rows, const int direct, tile_ints *sum, const ui
     }
 }
 
-INLINE void body_16(const int rows, const int direct, const uint8_t *w, act_rows act, int64_t at, float *acc,
+INLINE void body_16(const int rows, const int direct, const uint8_t *w, mosa_act_rows act, int64_t at, float *acc,
                     int64_t records) {
     tile_sums y;
     tile_load(rows, &y, acc);
@@ -133,8 +133,8 @@ static void q3_k_unpack(const uint8_t *record, uint8_t *out, int64_t records) {
     for (int64_t i = 0; i < records; i++) q3_k_unpack_record(record + i * MOSA_PANEL_Q3_K, out + i * UNPACKED_BYTES);
 }
 
-const linear_format *mosa_avx2_linear_u8_256(mosa_dtype dtype) {
-    static const linear_format q6_k = {
+const mosa_linear_format *mosa_avx2_linear_u8_256(mosa_dtype dtype) {
+    static const mosa_linear_format q6_k = {
         .record_k = 256,
         .record_bytes = MOSA_PANEL_Q6_K,
         .act_bytes = sizeof(mosa_act_u8_256),
@@ -147,7 +147,7 @@ const linear_format *mosa_avx2_linear_u8_256(mosa_dtype dtype) {
         .direct = TILE_TABLE_4(q6_k_direct),
         .unpacked = TILE_TABLE_4(unpacked),
     };
-    static const linear_format q3_k = {
+    static const mosa_linear_format q3_k = {
         .record_k = 256,
         .record_bytes = MOSA_PANEL_Q3_K,
         .act_bytes = sizeof(mosa_act_u8_256),

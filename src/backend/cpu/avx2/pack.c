@@ -82,7 +82,12 @@ static inline void gather_halves(const unsigned char *from, size_t row_bytes, un
 typedef void (*pack_record_fn)(const unsigned char *block, size_t row_bytes, unsigned char *record);
 
 static void pack_q8_0(const unsigned char *block, size_t row_bytes, unsigned char *record) {
-    transpose16x16(block + offsetof(mosa_block_q8_0, qs), row_bytes, record);
+    for (int half = 0; half < 2; half++) {
+        __m256i v[8];
+        for (int r = 0; r < 8; r++)
+            v[r] = load256(block + (size_t)(8 * half + r) * row_bytes + offsetof(mosa_block_q8_0, qs));
+        transpose8_store(v, record + 32 * half, 64);
+    }
     gather_halves(block, row_bytes, record + MOSA_PANEL_Q8_0_D);
 }
 
@@ -223,45 +228,14 @@ static void pack_mxfp4(const unsigned char *block, size_t row_bytes, unsigned ch
     for (int r = 0; r < 16; r++) record[MOSA_PANEL_MXFP4_E + r] = block[(size_t)r * row_bytes];
 }
 
-// The 32 nibbles of each row in 16 bytes to 16 k2 steps, even steps in the low nibbles.
-static inline void pack_nibbles2(const unsigned char *qs, size_t row_bytes, unsigned char *to) {
-    __m256i even = _mm256_setr_epi8(0, 1, 4, 5, 8, 9, 12, 13, -1, -1, -1, -1, -1, -1, -1, -1, //
-                                    0, 1, 4, 5, 8, 9, 12, 13, -1, -1, -1, -1, -1, -1, -1, -1);
-    __m128i rows[16];
-    for (int r = 0; r < 16; r++) {
-        __m128i both = load128(qs + (size_t)r * row_bytes);
-        __m256i v = low_nibbles(_mm256_set_m128i(_mm_srli_epi16(both, 4), both));
-        __m256i odd = _mm256_shuffle_epi8(_mm256_srli_epi32(v, 16), even); // bytes 2, 3 of each four
-        v = _mm256_or_si256(_mm256_shuffle_epi8(v, even), _mm256_slli_epi16(odd, 4));
-        rows[r] = _mm_unpacklo_epi64(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
-    }
-    for (int half = 0; half < 2; half++) { // eight units of two bytes per row, eight rows at a time
-        __m128i *a = rows + 8 * half, b[8];
-        for (int i = 0; i < 4; i++) {
-            b[i] = _mm_unpacklo_epi16(a[i], a[i + 4]);
-            b[i + 4] = _mm_unpackhi_epi16(a[i], a[i + 4]);
-        }
-        for (int i = 0; i < 2; i++) {
-            a[i] = _mm_unpacklo_epi16(b[i], b[i + 2]);
-            a[i + 2] = _mm_unpackhi_epi16(b[i], b[i + 2]);
-            a[i + 4] = _mm_unpacklo_epi16(b[i + 4], b[i + 6]);
-            a[i + 6] = _mm_unpackhi_epi16(b[i + 4], b[i + 6]);
-        }
-        for (int i = 0; i < 4; i++) {
-            store128(to + 64 * i + 16 * half, _mm_unpacklo_epi16(a[2 * i], a[2 * i + 1]));
-            store128(to + 64 * i + 32 + 16 * half, _mm_unpackhi_epi16(a[2 * i], a[2 * i + 1]));
-        }
-    }
-}
-
 static void pack_iq4_nl(const unsigned char *block, size_t row_bytes, unsigned char *record) {
-    pack_nibbles2(block + offsetof(mosa_block_iq4_nl, qs), row_bytes, record);
+    pack_nibbles32(block + offsetof(mosa_block_iq4_nl, qs), row_bytes, record);
     gather_halves(block, row_bytes, record + MOSA_PANEL_IQ4_NL_D);
 }
 
 static void pack_iq4_xs(const unsigned char *block, size_t row_bytes, unsigned char *record) {
     for (int g = 0; g < 8; g++)
-        pack_nibbles2(block + offsetof(mosa_block_iq4_xs, qs) + 16 * g, row_bytes, record + 256 * g);
+        pack_nibbles32(block + offsetof(mosa_block_iq4_xs, qs) + 16 * g, row_bytes, record + 256 * g);
     for (int r = 0; r < 16; r++) {
         mosa_block_iq4_xs b;
         memcpy(&b, block + (size_t)r * row_bytes, offsetof(mosa_block_iq4_xs, qs));

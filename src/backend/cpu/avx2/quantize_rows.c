@@ -61,13 +61,6 @@ static void quantize_s8_32(const float *x, void *out) {
     to->sum = levels.sum16[0] + levels.sum16[1];
 }
 
-static void quantize_s16_32(const float *x, void *out) {
-    mosa_act_s16_32 *to = out;
-    levels32 levels = quantize32(x, _mm256_set1_ps(level_factor(x, 32, &to->d)));
-    _mm256_storeu_si256((__m256i *)to->q, _mm256_cvtepi8_epi16(_mm256_castsi256_si128(levels.bytes)));
-    _mm256_storeu_si256((__m256i *)(to->q + 16), _mm256_cvtepi8_epi16(_mm256_extracti128_si256(levels.bytes, 1)));
-}
-
 static void quantize_s8_256(const float *x, void *out) {
     mosa_act_s8_256 *to = out;
     __m256 factor = _mm256_set1_ps(level_factor(x, 256, &to->d));
@@ -95,7 +88,6 @@ void mosa_avx2_quantize_rows(const mosa_cpu_args *args, int thread, int n_thread
         void (*quantize)(const float *x, void *out);
     } layouts[MOSA_ACT_LAYOUTS] = {
         [MOSA_ACT_S8_32] = {32, quantize_s8_32},
-        [MOSA_ACT_S16_32] = {32, quantize_s16_32},
         [MOSA_ACT_S8_256] = {256, quantize_s8_256},
         [MOSA_ACT_U8_256] = {256, quantize_u8_256},
     };

@@ -21,9 +21,6 @@ static int32_t scaled_dot(const mosa_levels *w, int32_t (*level)(const void *act
 static int32_t level_s8_32(const void *act, int i) {
     return ((const mosa_act_s8_32 *)act)->q[i];
 }
-static int32_t level_s16_32(const void *act, int i) {
-    return ((const mosa_act_s16_32 *)act)->q[i];
-}
 static int32_t level_s8_256(const void *act, int i) {
     return ((const mosa_act_s8_256 *)act)->q[i];
 }
@@ -35,11 +32,6 @@ static float dot_s8_32(const mosa_levels *w, const void *act, float acc) {
     const mosa_act_s8_32 *a = act;
     acc = fmaf(w->d, a->d * (float)scaled_dot(w, level_s8_32, act), acc);
     return w->min[0] ? fmaf(-w->dmin, a->d * (float)a->sum, acc) : acc;
-}
-
-static float dot_s16_32(const mosa_levels *w, const void *act, float acc) {
-    const mosa_act_s16_32 *a = act;
-    return fmaf(w->d, a->d * (float)scaled_dot(w, level_s16_32, act), acc);
 }
 
 static float dot_s8_256(const mosa_levels *w, const void *act, float acc) {
@@ -58,7 +50,6 @@ static float dot_u8_256(const mosa_levels *w, const void *act, float acc) {
 static float output_quantised(const mosa_tensor_view *view, int64_t n, const char *act) {
     static float (*const dot[MOSA_ACT_LAYOUTS])(const mosa_levels *, const void *, float) = {
         [MOSA_ACT_S8_32] = dot_s8_32,
-        [MOSA_ACT_S16_32] = dot_s16_32,
         [MOSA_ACT_S8_256] = dot_s8_256,
         [MOSA_ACT_U8_256] = dot_u8_256,
     };

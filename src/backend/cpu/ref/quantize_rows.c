@@ -35,11 +35,6 @@ static void quantize_s8_32(const float *x, void *out) {
     to->sum = sum_of(q, 32);
 }
 
-static void quantize_s16_32(const float *x, void *out) {
-    mosa_act_s16_32 *to = out;
-    to->d = quantize_group(x, 32, to->q);
-}
-
 static void quantize_s8_256(const float *x, void *out) {
     mosa_act_s8_256 *to = out;
     int16_t q[256];
@@ -62,7 +57,6 @@ void mosa_ref_quantize_rows(const mosa_cpu_args *args, int thread, int n_threads
         void (*quantize)(const float *x, void *out);
     } layouts[MOSA_ACT_LAYOUTS] = {
         [MOSA_ACT_S8_32] = {32, quantize_s8_32},
-        [MOSA_ACT_S16_32] = {32, quantize_s16_32},
         [MOSA_ACT_S8_256] = {256, quantize_s8_256},
         [MOSA_ACT_U8_256] = {256, quantize_u8_256},
     };
