@@ -3,6 +3,7 @@
 #include "cli/convert.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 enum { QUANTIZATION_VERSION = 2 };
 
@@ -82,13 +83,25 @@ static mosa_status put_hparams(convert_job *job, const mosa_model_source *source
     return MOSA_OK;
 }
 
+// Layers behind the last that the configuration counts predict further tokens: they are no part of the model proper.
+static bool beyond_last_layer(const char *name, int64_t layers) {
+    static const char prefix[] = "model.layers.";
+    if (strncmp(name, prefix, sizeof prefix - 1) != 0) return false;
+    char *end;
+    long layer = strtol(name + sizeof prefix - 1, &end, 10);
+    return *end == '.' && layer >= layers;
+}
+
 static mosa_status add_hf_tensors(convert_job *job, const mosa_model_source *source, const convert_renaming *to,
                                   mosa_error *err) {
     const char *from = mosa_model_source_arch(source);
+    int64_t layers;
+    MOSA_TRY(mosa_model_source_i64(source, MOSA_H_LAYERS, 1, INT32_MAX, &layers, err));
     for (size_t i = 0; i < mosa_model_source_tensor_count(source); i++) {
         const mosa_tensor_view *view = mosa_model_source_tensor_at(source, i);
         mosa_weight_slot slot;
         int layer, expert;
+        if (beyond_last_layer(view->name, layers)) continue;
         if (mosa_weight_parse(MOSA_NAMING_HF, from, view->name, &slot, &layer, &expert) ||
             mosa_weight_parse(MOSA_NAMING_HF_BASE, from, view->name, &slot, &layer, &expert))
             MOSA_TRY(convert_add_renamed(job, source, to, view, slot, layer, expert, err));

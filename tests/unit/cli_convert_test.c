@@ -268,6 +268,24 @@ static void experts_part_in_a_folder_and_meet_again(void **state) {
     mosa_safetensors_close(st);
 }
 
+static void layers_beyond_the_last_are_left_out(void **state) {
+    (void)state;
+    mosa_gguf *g;
+    mosa_error err;
+    json_t *config;
+    const char *there = in_folder("hf"), *back = in_folder("back.gguf"), *file = in_folder("hf/config.json");
+    must(convert(&err, write_model(), there, NULL), &err);
+    must(mosa_json_load(file, NULL, &config, &err), &err);
+    json_object_set_new(config, "num_hidden_layers", json_integer(1));
+    assert_int_equal(json_dump_file(config, file, 0), 0);
+    json_decref(config);
+    must(convert(&err, there, back, NULL), &err);
+    must(mosa_gguf_open(back, &g, &err), &err);
+    assert_non_null(mosa_gguf_tensor_find(g, "blk.0.attn_q.weight"));
+    assert_null(mosa_gguf_tensor_find(g, "blk.1.attn_q.weight"));
+    mosa_gguf_close(g);
+}
+
 // Every tensor of a file that gguf-py wrote from the same folder is in ours, with its shape; where both store it as it
 // was, with its bytes.
 static void becomes_the_file(const char *from, const char *type, const char *reference) {
@@ -401,6 +419,7 @@ static void llama2c_checkpoints_of_both_layouts_become_the_same_model(void **sta
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_model_goes_to_a_folder_and_back_unchanged, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(layers_beyond_the_last_are_left_out, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(experts_part_in_a_folder_and_meet_again, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(folders_of_experts_become_the_files_that_others_write, make_folder,
                                         remove_folder),
