@@ -7,7 +7,8 @@ static mosa_status run(mosa_command_call *call, mosa_error *err) {
         mosa_help_overview(&text);
         return mosa_print(&text, err);
     }
-    const mosa_command *command = mosa_command_find(call->arguments.items[0]);
+    int used;
+    const mosa_command *command = mosa_command_find_words(call->arguments.items, (int)call->arguments.count, &used);
     if (!command) return mosa_help_unknown_command(call->arguments.items[0], err);
     mosa_help_command(command, &text);
     return mosa_print(&text, err);
@@ -19,6 +20,6 @@ const mosa_command mosa_command_help = {
     .group = MOSA_GROUP_TOOLS,
     .summary = "Explain a command",
     .usage = "[COMMAND]",
-    .max_arguments = 1,
+    .max_arguments = 2,
     .run = run,
 };

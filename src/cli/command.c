@@ -1,9 +1,11 @@
 // The table of commands: one line each, in the order of the help text.
 #include "cli/command.h"
 
+#include <stdio.h>
 #include <string.h>
 
 extern const mosa_command mosa_command_bench;
+extern const mosa_command mosa_command_bench_serve;
 extern const mosa_command mosa_command_chat;
 extern const mosa_command mosa_command_config;
 extern const mosa_command mosa_command_convert;
@@ -19,21 +21,10 @@ extern const mosa_command mosa_command_tokenizer;
 extern const mosa_command mosa_command_version;
 
 static const mosa_command *const table[] = {
-    &mosa_command_serve,
-    &mosa_command_chat,
-    &mosa_command_run,
-    &mosa_command_config,
-    &mosa_command_pull,
-    &mosa_command_inspect,
-    &mosa_command_tokenize,
-    &mosa_command_tokenizer,
-    &mosa_command_convert,
-    &mosa_command_bench,
-    &mosa_command_eval,
-    &mosa_command_engine,
-    &mosa_command_help,
-    &mosa_command_version,
-    NULL,
+    &mosa_command_serve,   &mosa_command_chat,    &mosa_command_run,         &mosa_command_config,
+    &mosa_command_pull,    &mosa_command_inspect, &mosa_command_tokenize,    &mosa_command_tokenizer,
+    &mosa_command_convert, &mosa_command_bench,   &mosa_command_bench_serve, &mosa_command_eval,
+    &mosa_command_engine,  &mosa_command_help,    &mosa_command_version,     NULL,
 };
 
 const mosa_command *const *mosa_commands(void) {
@@ -44,4 +35,15 @@ const mosa_command *mosa_command_find(const char *name) {
     for (const mosa_command *const *c = table; *c; c++)
         if (strcmp((*c)->name, name) == 0) return *c;
     return NULL;
+}
+
+const mosa_command *mosa_command_find_words(const char *const *words, int count, int *used) {
+    char both[64];
+    if (count >= 2 && (size_t)snprintf(both, sizeof both, "%s %s", words[0], words[1]) < sizeof both) {
+        const mosa_command *command = mosa_command_find(both);
+        *used = 2;
+        if (command) return command;
+    }
+    *used = 1;
+    return count > 0 ? mosa_command_find(words[0]) : NULL;
 }

@@ -44,5 +44,7 @@ typedef struct mosa_command {
 // NULL-terminated, in the order of the help text.
 const mosa_command *const *mosa_commands(void);
 const mosa_command *mosa_command_find(const char *name); // NULL = none
+// The command that the first one or two of `words` name ("bench serve" goes before "bench"); *used says how many do.
+const mosa_command *mosa_command_find_words(const char *const *words, int count, int *used);
 
 #endif

@@ -102,14 +102,17 @@ static int dispatch(int argc, char **argv) {
     const char *name = argc > 1 ? argv[1] : "--help";
     if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0) return print_help(NULL);
     if (strcmp(name, "--version") == 0 || strcmp(name, "-V") == 0) name = "version";
-    const mosa_command *command = mosa_command_find(name);
+    const char *words[] = {name, argc > 2 ? argv[2] : NULL};
+    int used;
+    const mosa_command *command = mosa_command_find_words(words, argc > 2 ? 2 : 1, &used);
     if (!command) {
         mosa_error err = {0};
         mosa_help_unknown_command(name, &err);
         return report(&err, EXIT_USAGE);
     }
-    if (wants_help(argc - 2, argv + 2)) return print_help(command);
-    return run_command(command, argv[0], argc - 2, argv + 2);
+    int taken = argc > 1 ? 1 + used : argc;
+    if (wants_help(argc - taken, argv + taken)) return print_help(command);
+    return run_command(command, argv[0], argc - taken, argv + taken);
 }
 
 int main(int argc, char **argv) {
