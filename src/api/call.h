@@ -36,7 +36,8 @@ typedef struct mosa_choice {
     mosa_finish finish;  // NONE while it runs
     mosa_buf text;       // not streamed: what has been generated
     mosa_buf logprobs;   // not streamed: JSON of the entries so far
-    mosa_buf extra;      // format's own: further arrays of logprobs, an embedding's floats
+    mosa_buf extra;      // format's own: further arrays of logprobs, an embedding's floats, a document
+    float score;         // rerank, score
     bool said_hello;     // streamed: its first chunk has been written
     int64_t text_offset; // characters so far, for the legacy logprobs
     int32_t prompt_tokens, cached_tokens, completion_tokens;
@@ -70,14 +71,16 @@ struct mosa_call {
     mosa_choice *choices; // (n_choices)
     int n_choices;
     bool stream, include_usage;
-    bool logprobs;      // entries are wanted
-    bool echo;          // completions: the prompt is part of the answer
-    bool base64;        // embeddings
-    int dimensions;     // embeddings; 0 = as the model makes them
-    mosa_buf echo_text; // completions: the prompts' texts, one after another; echo_ends says where each ends
-    size_t *echo_ends;  // (n_choices / n_per_prompt)
-    int n_per_prompt;   // choices per prompt
-    char id[48];        // "chatcmpl-..."
+    bool logprobs;       // entries are wanted
+    bool echo;           // completions: the prompt is part of the answer
+    bool base64;         // embeddings
+    int dimensions;      // embeddings; 0 = as the model makes them
+    int top_n;           // rerank: results in the answer; 0 = all
+    bool with_documents; // rerank: they are part of the results
+    mosa_buf echo_text;  // completions: the prompts' texts, one after another; echo_ends says where each ends
+    size_t *echo_ends;   // (n_choices / n_per_prompt)
+    int n_per_prompt;    // choices per prompt
+    char id[48];         // "chatcmpl-..."
     int64_t created_s;
     mosa_buf prefix;       // of every chunk: {"id":...,"choices":[
     int64_t prompt_tokens; // of all prompts, for usage before the engine has spoken

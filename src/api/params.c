@@ -148,10 +148,10 @@ void mosa_params_encode(const mosa_params *params, const int32_t *tokens, size_t
     choice->hide_output = params->no_output;
 }
 
-bool mosa_params_check_length(mosa_http_request *request, size_t n_tokens, const char *param) {
+bool mosa_params_check_length(mosa_http_request *request, size_t n_tokens, int room, const char *param) {
     int64_t context = mosa_gateway_context_tokens(request->model->gateway);
     if (!context) context = mosa_model_text_get_info(request->model->text)->context_tokens;
-    if (!context || (int64_t)n_tokens < context) return true;
+    if (!context || (int64_t)n_tokens + room <= context) return true;
     mosa_api_fail(&request->error, 400, "context_length_exceeded", param,
                   "This model's maximum context length is %lld tokens, but the prompt has %zu. Please shorten it.",
                   (long long)context, n_tokens);

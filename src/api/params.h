@@ -25,8 +25,8 @@ void mosa_params_finish(mosa_params *params);
 void mosa_params_encode(const mosa_params *params, const int32_t *tokens, size_t n_tokens, int sample,
                         mosa_choice *choice);
 
-// False with a 400 context_length_exceeded when the prompt leaves no room for an answer.
-bool mosa_params_check_length(mosa_http_request *request, size_t n_tokens, const char *param);
+// False with a 400 context_length_exceeded when the prompt leaves no room for `room` tokens of an answer.
+bool mosa_params_check_length(mosa_http_request *request, size_t n_tokens, int room, const char *param);
 
 // --- small readers of a body that its schema has checked ------------------------------------------------------------
 

@@ -35,16 +35,17 @@ static bool read_ids(mosa_http_request *request, const char *key, const json_t *
     return true;
 }
 
-static bool read_one(mosa_http_request *request, const char *key, const json_t *value, bool parse_special,
+static bool read_one(mosa_http_request *request, const char *key, const json_t *value, mosa_prompt_use use,
                      mosa_prompt *out) {
-    bool ok = json_is_string(value)  ? read_text(request, key, value, parse_special, out)
+    bool generates = use == MOSA_PROMPT_CONTINUE;
+    bool ok = json_is_string(value)  ? read_text(request, key, value, generates, out)
               : json_is_array(value) ? read_ids(request, key, value, out)
                                      : fail(request, key, "texts and token ids cannot be mixed.");
     if (ok && out->n_tokens == 0) return fail(request, key, "it is empty.");
-    return ok && mosa_params_check_length(request, out->n_tokens, key);
+    return ok && mosa_params_check_length(request, out->n_tokens, generates ? 1 : 0, key);
 }
 
-bool mosa_prompts_read(mosa_http_request *request, const char *key, bool parse_special, mosa_prompts *out) {
+bool mosa_prompts_read(mosa_http_request *request, const char *key, mosa_prompt_use use, mosa_prompts *out) {
     const json_t *value = json_object_get(request->json, key);
     bool single = !json_is_array(value) || json_is_integer(json_array_get(value, 0));
     size_t count = single ? 1 : json_array_size(value);
@@ -56,7 +57,7 @@ bool mosa_prompts_read(mosa_http_request *request, const char *key, bool parse_s
     for (size_t i = 0; i < count; i++) {
         out->count++;
         const json_t *item = single ? value : json_array_get(value, i);
-        if (!read_one(request, key, item, parse_special, &out->items[i])) return false;
+        if (!read_one(request, key, item, use, &out->items[i])) return false;
     }
     return true;
 }

@@ -15,9 +15,13 @@ typedef struct mosa_prompts {
     size_t count;
 } mosa_prompts;
 
-// parse_special: spelled-out control tokens in texts become their ids. False with request->error. The caller calls
+// What a prompt is for. To be continued: spelled-out control tokens in a text become their ids, and room is left for
+// one token of output. To be embedded: text is text.
+typedef enum mosa_prompt_use { MOSA_PROMPT_CONTINUE, MOSA_PROMPT_EMBED } mosa_prompt_use;
+
+// False with request->error. The caller calls
 // mosa_prompts_finish in any case.
-bool mosa_prompts_read(mosa_http_request *request, const char *key, bool parse_special, mosa_prompts *out);
+bool mosa_prompts_read(mosa_http_request *request, const char *key, mosa_prompt_use use, mosa_prompts *out);
 void mosa_prompts_finish(mosa_prompts *prompts);
 
 #endif

@@ -155,7 +155,7 @@ void mosa_route_chat(mosa_http_request *request) {
     size_t n_tokens = 0;
     if (!mosa_api_choose_model(request) || !check_supported(request)) return;
     if (mosa_params_read(request, &params) && mosa_chat_tokenize(request, &tokens, &n_tokens) &&
-        mosa_params_check_length(request, n_tokens, "messages")) {
+        mosa_params_check_length(request, n_tokens, 1, "messages")) {
         if (mosa_body_bool(request->json, "logprobs", false))
             params.request.top_logprobs = (int)mosa_body_int(request->json, "top_logprobs", 0);
         build_call(request, &params, tokens, n_tokens);

@@ -153,7 +153,7 @@ void mosa_route_completions(mosa_http_request *request) {
     mosa_prompts prompts = {0};
     if (!mosa_api_choose_model(request)) return;
     if (mosa_params_read(request, &params) && check_supported(request, &params) &&
-        mosa_prompts_read(request, "prompt", true, &prompts)) {
+        mosa_prompts_read(request, "prompt", MOSA_PROMPT_CONTINUE, &prompts)) {
         int64_t n_choices = (int64_t)prompts.count * params.n;
         if (n_choices > request->api->options.max_choices)
             mosa_api_fail(&request->error, 400, NULL, "n", "n times the number of prompts is more than %d.",

@@ -95,19 +95,23 @@ static bool check_engine(mosa_http_request *request) {
     return true;
 }
 
+static mosa_request_kind pooling_kind(const char *name) {
+    if (!name) return MOSA_EMBED;
+    return strcmp(name, "last") == 0 ? MOSA_EMBED_LAST : strcmp(name, "cls") == 0 ? MOSA_EMBED_CLS : MOSA_EMBED_MEAN;
+}
+
 void mosa_route_embeddings(mosa_http_request *request) {
     mosa_prompts prompts = {0};
     if (!mosa_api_choose_model(request) || !check_engine(request)) return;
-    if (mosa_prompts_read(request, "input", false, &prompts) &&
+    if (mosa_prompts_read(request, "input", MOSA_PROMPT_EMBED, &prompts) &&
         mosa_http_begin_call(request, &embedding_format, (int)prompts.count, "embd-")) {
         const char *encoding = json_string_value(json_object_get(request->json, "encoding_format"));
-        const char *pooling = json_string_value(json_object_get(request->json, "pooling"));
         mosa_call *call = request->call;
         call->base64 = encoding && strcmp(encoding, "base64") == 0;
         call->dimensions = (int)mosa_body_int(request->json, "dimensions", 0);
         mosa_request embed = mosa_request_default();
         embed.caller = mosa_params_caller(request);
-        embed.kind = pooling && strcmp(pooling, "last") == 0 ? MOSA_EMBED_LAST : MOSA_EMBED_MEAN;
+        embed.kind = pooling_kind(json_string_value(json_object_get(request->json, "pooling")));
         if (request->adapter[0]) embed.adapter = request->adapter;
         bool failed = false;
         for (size_t i = 0; i < prompts.count; i++) {

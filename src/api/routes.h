@@ -7,6 +7,8 @@ struct mosa_http_request;
 void mosa_route_chat(struct mosa_http_request *request);
 void mosa_route_completions(struct mosa_http_request *request);
 void mosa_route_embeddings(struct mosa_http_request *request);
+void mosa_route_rerank(struct mosa_http_request *request);
+void mosa_route_score(struct mosa_http_request *request);
 void mosa_route_models(struct mosa_http_request *request);
 void mosa_route_model(struct mosa_http_request *request);
 void mosa_route_load_adapter(struct mosa_http_request *request);

@@ -75,7 +75,22 @@ const char mosa_schema_embeddings[] =
     "{\"type\":\"object\",\"required\":[\"model\",\"input\"],\"properties\":{" MODEL ",\"input\":" PROMPT ","
     "\"encoding_format\":{\"enum\":[\"float\",\"base64\",null]},\"dimensions\":" INTEGER(
         1, 65536) ","
-                  "\"pooling\":{\"enum\":[\"mean\",\"last\",null]},\"user\":" STRING "}}";
+                  "\"pooling\":{\"enum\":[\"mean\",\"last\",\"cls\",null]},\"user\":" STRING "}}";
+
+// A document is a text, or an object that has it as "text".
+#define DOCUMENT                                                                                                       \
+    "{\"type\":[\"string\",\"object\"],\"required\":[\"text\"],\"properties\":{\"text\":{\"type\":\"string\"}}}"
+
+const char mosa_schema_rerank[] =
+    "{\"type\":\"object\",\"required\":[\"model\",\"query\",\"documents\"],\"properties\":{" MODEL
+    ",\"query\":{\"type\":\"string\"},\"documents\":{\"type\":\"array\",\"minItems\":1,\"items\":" DOCUMENT "},"
+    "\"top_n\":" INTEGER(1, 1000000) ",\"return_documents\":" BOOLEAN ",\"truncate\":" BOOLEAN ",\"user\":" STRING "}}";
+
+#define TEXTS "{\"type\":[\"string\",\"array\"],\"minItems\":1,\"items\":{\"type\":\"string\"}}"
+
+const char mosa_schema_score[] =
+    "{\"type\":\"object\",\"required\":[\"model\",\"text_1\",\"text_2\"],\"properties\":{" MODEL ",\"text_1\":" TEXTS
+    ",\"text_2\":" TEXTS ",\"truncate\":" BOOLEAN ",\"user\":" STRING "}}";
 
 const char mosa_schema_tokenize[] =
     "{\"type\":\"object\",\"anyOf\":[{\"required\":[\"prompt\"]},{\"required\":[\"messages\"]}],\"properties\":{" MODEL

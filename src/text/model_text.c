@@ -277,3 +277,44 @@ mosa_status mosa_model_text_encode(const mosa_model_text *text, mosa_slice promp
     *n_tokens = list.len;
     return MOSA_OK;
 }
+
+// The ids around a text.
+static mosa_status read_frame(const mosa_model_text *text, mosa_token_id frame[2], mosa_error *err) {
+    int32_t *ids;
+    size_t n;
+    MOSA_TRY(mosa_model_text_encode(text, MOSA_SLICE(""), true, false, &ids, &n, err));
+    bool pair = n == 2;
+    for (size_t i = 0; pair && i < 2; i++) frame[i] = ids[i];
+    free(ids);
+    if (pair) return MOSA_OK;
+    return mosa_fail(err, MOSA_EUNSUPPORTED, "this model's tokenizer has no form for a pair of texts");
+}
+
+mosa_status mosa_model_text_encode_pair(const mosa_model_text *text, mosa_slice first, mosa_slice second, size_t limit,
+                                        int32_t **tokens, size_t *n_tokens, size_t *n_first, mosa_error *err) {
+    bool bert = strcmp(mosa_tokenizer_model_name(text->tokenizer), "wordpiece") == 0;
+    mosa_token_id frame[2];
+    mosa_token_list a, b;
+    MOSA_TRY(read_frame(text, frame, err));
+    mosa_token_list_init(&a, 0);
+    mosa_token_list_init(&b, 0);
+    mosa_status status = mosa_tokenizer_encode(text->tokenizer, first, 0, &a, err);
+    if (status == MOSA_OK) status = mosa_tokenizer_encode(text->tokenizer, second, 0, &b, err);
+    size_t separators = bert ? 1 : 2, around = 2 + separators, kept = b.len, at = 0;
+    if (limit > a.len + around && a.len + around + kept > limit) kept = limit - a.len - around;
+    int32_t *ids = status == MOSA_OK ? malloc((a.len + kept + around) * sizeof *ids) : NULL;
+    if (status == MOSA_OK && !ids) status = mosa_fail(err, MOSA_ENOMEM, "out of memory for a pair of texts");
+    if (ids) {
+        ids[at++] = frame[0];
+        for (size_t i = 0; i < a.len; i++) ids[at++] = a.ids[i];
+        for (size_t i = 0; i < separators; i++) ids[at++] = frame[1];
+        *n_first = bert ? at : 0;
+        for (size_t i = 0; i < kept; i++) ids[at++] = b.ids[i];
+        ids[at++] = frame[1];
+        *tokens = ids;
+        *n_tokens = at;
+    }
+    mosa_token_list_finish(&a);
+    mosa_token_list_finish(&b);
+    return status;
+}

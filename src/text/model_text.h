@@ -48,4 +48,11 @@ mosa_status mosa_model_text_chat(const mosa_model_text *text, json_t *messages, 
 mosa_status mosa_model_text_encode(const mosa_model_text *text, mosa_slice prompt, bool add_special, bool parse_special,
                                    int32_t **tokens, size_t *n_tokens, mosa_error *err);
 
+// Two texts as cross-encoders read them: [CLS] first [SEP] second [SEP]; *n_first: tokens before the second text.
+// Models whose tokenizer is not WordPiece are of RoBERTa's kind: they have two separators between, and one type of
+// token, so that *n_first is 0. With `limit` above 0 the second text is cut to keep the whole within it, where that is
+// possible. MOSA_EUNSUPPORTED when the tokenizer puts nothing around a text. *tokens is malloc'ed.
+mosa_status mosa_model_text_encode_pair(const mosa_model_text *text, mosa_slice first, mosa_slice second, size_t limit,
+                                        int32_t **tokens, size_t *n_tokens, size_t *n_first, mosa_error *err);
+
 #endif
