@@ -40,7 +40,9 @@ typedef struct mosa_engine_options {
     int max_adapters;        // LoRA adapters that may be loaded at the same time; 0 = none
     int max_adapter_rank;    // largest rank of one; 0 = 64
     bool no_prefix_cache;    // do not share pages between requests with equal prefixes
-    const char *speculate;   // NULL or "off"; "ngram": guess from a sequence's own tokens. Never changes an output
+    const char *speculate;   // NULL or "off"; "ngram": guess from a sequence's own tokens; "draft": with draft_model
+                             // (the default when there is one). Never changes an output
+    const char *draft_model; // a small model with the same vocabulary; NULL = none
     int draft_tokens;        // guesses of one sequence in a step at most; 0 = 8
 } mosa_engine_options;
 
@@ -53,6 +55,8 @@ typedef struct mosa_engine_info {
     int64_t train_context_tokens;
     int vocab_size, width, layers;
     int64_t weight_bytes, kv_bytes, scratch_bytes;
+    int64_t kv_token_bytes;     // keys and values of one token, in all layers; the draft model's included
+    int64_t draft_weight_bytes; // 0 without a draft model
     int64_t kv_pages;
     int page_tokens;
     int64_t load_ns; // what opening took

@@ -177,9 +177,10 @@ static mosa_status read_streams(const bench_values *values, int *streams, int *c
 }
 
 static mosa_status open_engine(bench *b, const char *name, int most, mosa_error *err) {
-    MOSA_AUTO_FREE char *path = NULL;
+    MOSA_AUTO_FREE char *path = NULL, *draft = NULL;
     const mosa_local_flags *flags = &b->values->local;
     MOSA_TRY(mosa_model_path_find(name, &path, err));
+    if (flags->draft_model) MOSA_TRY(mosa_model_path_find(flags->draft_model, &draft, err));
     int64_t context = b->values->prompt > SHORT_PROMPT + b->values->generate ? b->values->prompt + 32
                                                                              : SHORT_PROMPT + b->values->generate + 32;
     mosa_engine_options engine = {.model = path,
@@ -187,6 +188,7 @@ static mosa_status open_engine(bench *b, const char *name, int most, mosa_error 
                                   .quantize = flags->quantize,
                                   .kv_type = flags->kv_type,
                                   .speculate = flags->speculate,
+                                  .draft_model = draft,
                                   .draft_tokens = (int)flags->draft_tokens,
                                   .threads = (int)flags->threads,
                                   .context_tokens = flags->ctx ? flags->ctx : context,

@@ -41,6 +41,8 @@ static mosa_status open_engine(const mosa_settings *settings, mosa_engine **out,
         return mosa_fail(err, MOSA_EINVALID, "an engine runs one --model, not %zu", settings->models.models.count);
     MOSA_AUTO_FREE char *path = NULL;
     MOSA_TRY(mosa_model_path_find(settings->models.models.items[0], &path, err));
+    MOSA_AUTO_FREE char *draft = NULL;
+    if (settings->engine.draft_model) MOSA_TRY(mosa_model_path_find(settings->engine.draft_model, &draft, err));
     mosa_engine_options options = {
         .model = path,
         .device = settings->engine.device,
@@ -56,6 +58,7 @@ static mosa_status open_engine(const mosa_settings *settings, mosa_engine **out,
         .max_adapters = (int)settings->engine.max_adapters,
         .max_adapter_rank = (int)settings->engine.max_adapter_rank,
         .speculate = settings->engine.speculate,
+        .draft_model = draft,
         .draft_tokens = (int)settings->engine.draft_tokens,
     };
     mosa_engine *engine;

@@ -99,18 +99,26 @@ static mosa_status build_engine_argv(mosa_command_call *call, server *server, in
         "--kv-memory",
         number(arena, s->engine.kv_memory_bytes),
         s->engine.prefix_cache ? "--prefix-cache" : "--no-prefix-cache",
-        "--speculate",
-        s->engine.speculate,
         "--draft-tokens",
         number(arena, s->engine.draft_tokens),
         "--log-level",
         s->log.level,
-        s->engine.quantize ? "--quantize" : NULL,
-        s->engine.quantize,
     };
-    const char **argv = MOSA_ARENA_ARRAY(arena, const char *, MOSA_COUNT(arguments) + 1);
+    const char *const optional[][2] = {
+        // left out without a value
+        {"--quantize", s->engine.quantize},
+        {"--speculate", s->engine.speculate},
+        {"--draft-model", s->engine.draft_model},
+    };
+    size_t n = MOSA_COUNT(arguments);
+    const char **argv = MOSA_ARENA_ARRAY(arena, const char *, n + 2 * MOSA_COUNT(optional) + 1);
     if (!argv) return mosa_fail(err, MOSA_ENOMEM, "out of memory");
-    for (size_t i = 0; i < MOSA_COUNT(arguments) && arguments[i]; i++) argv[i] = arguments[i];
+    memcpy(argv, arguments, sizeof arguments);
+    for (size_t i = 0; i < MOSA_COUNT(optional); i++) {
+        if (!optional[i][1]) continue;
+        argv[n++] = optional[i][0];
+        argv[n++] = optional[i][1];
+    }
     server->models[index].engine_argv = argv;
     return MOSA_OK;
 }

@@ -14,13 +14,15 @@ enum { ADAPTER_RANK_MAX = 1024 };
 
 mosa_status mosa_local_open(const char *name, const mosa_local_flags *flags, int max_sequences, mosa_engine **out,
                             mosa_error *err) {
-    MOSA_AUTO_FREE char *path = NULL;
+    MOSA_AUTO_FREE char *path = NULL, *draft = NULL;
     MOSA_TRY(mosa_model_path_find(name, &path, err));
+    if (flags->draft_model) MOSA_TRY(mosa_model_path_find(flags->draft_model, &draft, err));
     mosa_engine_options options = {.model = path,
                                    .device = flags->device,
                                    .quantize = flags->quantize,
                                    .kv_type = flags->kv_type,
                                    .speculate = flags->speculate,
+                                   .draft_model = draft,
                                    .draft_tokens = (int)flags->draft_tokens,
                                    .threads = (int)flags->threads,
                                    .context_tokens = flags->ctx,

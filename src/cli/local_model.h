@@ -14,7 +14,7 @@ typedef struct mosa_local_flags {
     double temperature, top_p, min_p;
     int64_t draft_tokens;
     const char *adapter; // path; NULL = none
-    const char *kv_type, *quantize, *device, *speculate;
+    const char *kv_type, *quantize, *device, *speculate, *draft_model;
     bool stats;
 } mosa_local_flags;
 
@@ -50,10 +50,15 @@ typedef struct mosa_local_flags {
          MOSA_OPTION_FIELD(values, local.quantize)},                                                                   \
         {.flag = "--speculate",                                                                                        \
          .type = MOSA_OPTION_CHOICE,                                                                                   \
-         .fallback = "off",                                                                                            \
-         .choices = "off|ngram",                                                                                       \
-         .help = "Guess tokens ahead from the text so far; the output stays the same.",                                \
+         .choices = "off|ngram|draft",                                                                                 \
+         .help = "Guess tokens ahead: from the text so far, or with --draft-model. The output stays the same.",        \
          MOSA_OPTION_FIELD(values, local.speculate)},                                                                  \
+        {.flag = "--draft-model",                                                                                      \
+         .aliases = "--model-draft -md",                                                                               \
+         .type = MOSA_OPTION_STRING,                                                                                   \
+         .value = "PATH",                                                                                              \
+         .help = "Small model with the same vocabulary that guesses tokens ahead.",                                    \
+         MOSA_OPTION_FIELD(values, local.draft_model)},                                                                \
         {.flag = "--draft-tokens",                                                                                     \
          .type = MOSA_OPTION_INT,                                                                                      \
          .fallback = "8",                                                                                              \

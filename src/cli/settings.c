@@ -121,10 +121,14 @@ static const mosa_option options[] = {
     {"engine.prefix_cache", "--prefix-cache", MOSA_OPTION_BOOL, "true", .aliases = "--enable-prefix-caching",
      .help = "Share cached pages between requests with equal beginnings; --no-prefix-cache turns it off.",
      FIELD(engine.prefix_cache)},
-    {"engine.speculate", "--speculate", MOSA_OPTION_CHOICE, "off", .choices = "off|ngram",
-     .help = "Guess tokens ahead and verify several in one step: ngram looks them up in the sequence itself. What is "
-             "generated stays the same, bit for bit.",
+    {"engine.speculate", "--speculate", MOSA_OPTION_CHOICE, .choices = "off|ngram|draft",
+     .help =
+         "Guess tokens ahead and verify several in one step: ngram looks them up in the sequence itself, draft asks "
+         "--draft-model (the default when there is one, else off). What is generated stays the same, bit for bit.",
      FIELD(engine.speculate)},
+    {"engine.draft_model", "--draft-model", MOSA_OPTION_STRING, .value = "PATH", .aliases = "--model-draft -md",
+     .help = "Small model with the same vocabulary that guesses tokens ahead: a path or the name of a pulled model.",
+     FIELD(engine.draft_model)},
     {"engine.draft_tokens", "--draft-tokens", MOSA_OPTION_INT, "8", .min = 1, .max = 64,
      .aliases = "--num-speculative-tokens --draft-max",
      .help = "Tokens that one sequence guesses ahead at most; it guesses fewer while few of them stand.",

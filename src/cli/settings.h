@@ -35,7 +35,8 @@ typedef struct mosa_settings {
         int64_t seed;              // -1 = a fresh one for each request
     } models;
     struct {
-        const char *device, *quantize, *kv_type, *speculate; // quantize NULL = as stored
+        const char *device, *quantize, *kv_type; // quantize NULL = as stored
+        const char *speculate, *draft_model;     // NULL: off, none
         int64_t threads, context_tokens, kv_memory_bytes, max_sequences, max_batch_tokens, max_queued, draft_tokens;
         int64_t max_adapters, max_adapter_rank;
         bool prefix_cache;

@@ -5,10 +5,8 @@
 #include "base/utf8.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -22,8 +20,7 @@ enum {
     SEQUENCES_MAX = 4096,
     ROWS_MAX = 65536,
     QUEUED_MAX = 1000000,
-    ENCODER_ROWS = 8192,           // of a step that an encoder's context may ask for
-    CONTEXT_SERVED_DEFAULT = 4096, // tokens per sequence that the default KV pool is sized for
+    ENCODER_ROWS = 8192, // of a step that an encoder's context may ask for
 };
 
 // --- options ------------------------------------------------------------------------------------------------------
@@ -35,7 +32,8 @@ static mosa_status check_options(mosa_engine_options *o, mosa_error *err) {
     if (!o->max_sequences) o->max_sequences = SEQUENCES_DEFAULT;
     if (!o->max_queued) o->max_queued = QUEUED_DEFAULT;
     if (!o->max_batch_tokens) o->max_batch_tokens = ROWS_DEFAULT;
-    if (!o->speculate) o->speculate = "off";
+    if (o->draft_model && !*o->draft_model) o->draft_model = NULL;
+    if (!o->speculate) o->speculate = o->draft_model ? "draft" : "off";
     if (!o->draft_tokens) o->draft_tokens = DRAFT_DEFAULT;
     if (o->draft_tokens < 1 || o->draft_tokens > DRAFT_MAX)
         return mosa_fail(err, MOSA_EINVALID, "draft_tokens is %d, must be 1 to %d", o->draft_tokens, DRAFT_MAX);
@@ -69,93 +67,22 @@ static mosa_status quantize_type(const mosa_engine_options *o, mosa_dtype *out, 
 }
 
 static mosa_status speculation_kind(const mosa_engine_options *o, mosa_speculation *out, mosa_error *err) {
-    *out = strcmp(o->speculate, "ngram") == 0 ? MOSA_SPECULATE_NGRAM : MOSA_SPECULATE_OFF;
-    if (*out != MOSA_SPECULATE_OFF || strcmp(o->speculate, "off") == 0) return MOSA_OK;
-    return mosa_fail(err, MOSA_EINVALID, "speculate is \"%s\", must be off or ngram", o->speculate);
+    static const char *const names[] = {
+        [MOSA_SPECULATE_OFF] = "off", [MOSA_SPECULATE_NGRAM] = "ngram", [MOSA_SPECULATE_DRAFT] = "draft"};
+    for (size_t i = 0; i < MOSA_COUNT(names); i++) {
+        if (strcmp(o->speculate, names[i]) != 0) continue;
+        *out = (mosa_speculation)i;
+        if (*out != MOSA_SPECULATE_DRAFT || o->draft_model) return MOSA_OK;
+        mosa_fail(err, MOSA_EINVALID, "speculate is \"draft\", but no draft model is given");
+        return mosa_hint(err, "name one with --draft-model, or take --speculate ngram");
+    }
+    return mosa_fail(err, MOSA_EINVALID, "speculate is \"%s\", must be off, ngram or draft", o->speculate);
 }
 
 // Rows that one run of the head takes: one of each sequence, and the guesses behind it.
 static int head_rows(const mosa_engine_options *o, mosa_speculation speculation) {
     int64_t rows = (int64_t)o->max_sequences * (speculation == MOSA_SPECULATE_OFF ? 1 : 1 + o->draft_tokens);
     return rows < OUTPUTS_MAX ? (int)rows : OUTPUTS_MAX;
-}
-
-// --- KV pool ------------------------------------------------------------------------------------------------------
-
-static int64_t available_memory(void) {
-    FILE *file = fopen("/proc/meminfo", "re");
-    char line[256];
-    long long kib = 0;
-    while (file && fgets(line, sizeof line, file))
-        if (sscanf(line, "MemAvailable: %lld", &kib) == 1) break;
-    if (file) fclose(file);
-    return kib ? (int64_t)kib * 1024 : (int64_t)1 << 32;
-}
-
-static int64_t min_i64(int64_t a, int64_t b) {
-    return a < b ? a : b;
-}
-static int64_t max_i64(int64_t a, int64_t b) {
-    return a > b ? a : b;
-}
-
-// Pages for the asked memory, or by default for max_sequences of ordinary length and at least one full context, within
-// half of what the machine has left. The context shrinks when even one sequence of full length does not fit.
-static mosa_status size_kv(mosa_engine *e, const mosa_engine_options *o, mosa_kv_spec *spec, mosa_error *err) {
-    const mosa_model_config *c = mosa_model_get_config(e->model);
-    bool f32 = strcasecmp(o->kv_type, "f32") == 0;
-    if (!f32 && strcasecmp(o->kv_type, "f16") != 0)
-        return mosa_fail(err, MOSA_EINVALID, "kv_type is \"%s\", must be f16 or f32", o->kv_type);
-    *spec = (mosa_kv_spec){.layers = c->layers,
-                           .kv_heads = c->kv_heads,
-                           .head_width = c->head_width,
-                           .value_width = c->value_width,
-                           .value_in_key = c->value_in_key,
-                           .page_tokens = MOSA_PAGE_TOKENS,
-                           .dtype = f32 ? MOSA_F32 : MOSA_F16};
-    int64_t page_bytes = (int64_t)e->backend->ops->kv_page_bytes(spec);
-    int64_t context = o->context_tokens ? o->context_tokens : c->context;
-    if (context > c->context) {
-        mosa_fail(err, MOSA_EINVALID, "a context of %lld tokens is more than the %lld that the model was made for",
-                  (long long)context, (long long)c->context);
-        return mosa_hint(err, "lower --ctx");
-    }
-    int64_t wanted = max_i64(context, min_i64(context, CONTEXT_SERVED_DEFAULT) * o->max_sequences);
-    int64_t pages = (wanted + MOSA_PAGE_TOKENS - 1) / MOSA_PAGE_TOKENS;
-    int64_t memory = o->kv_memory_bytes ? o->kv_memory_bytes : available_memory() / 2;
-    pages = min_i64(o->kv_memory_bytes ? INT32_MAX : pages, memory / page_bytes);
-    int64_t most = (int64_t)o->max_sequences * ((context + MOSA_PAGE_TOKENS - 1) / MOSA_PAGE_TOKENS);
-    pages = min_i64(min_i64(pages, most), INT32_MAX / 2);
-    if (pages < 1) {
-        mosa_fail(err, MOSA_ELIMIT, "%lld bytes do not hold one KV page of %lld bytes (kv_memory_bytes)",
-                  (long long)memory, (long long)page_bytes);
-        return mosa_hint(err, "raise --kv-memory");
-    }
-    if (o->context_tokens && pages * MOSA_PAGE_TOKENS < context) {
-        mosa_fail(err, MOSA_ELIMIT, "a context of %lld tokens needs %lld bytes of KV pages, there are %lld",
-                  (long long)context, (long long)((context + MOSA_PAGE_TOKENS - 1) / MOSA_PAGE_TOKENS * page_bytes),
-                  (long long)memory);
-        return mosa_hint(err, "lower --ctx or raise --kv-memory");
-    }
-    spec->pages = pages;
-    e->info.context_tokens = min_i64(context, pages * MOSA_PAGE_TOKENS);
-    e->info.kv_bytes = pages * page_bytes;
-    e->info.kv_pages = pages;
-    e->info.page_tokens = MOSA_PAGE_TOKENS;
-    return MOSA_OK;
-}
-
-// An encoder has no pages; a sequence must fit into a step.
-static mosa_status size_encoder(mosa_engine *e, const mosa_engine_options *o, mosa_error *err) {
-    int64_t trained = mosa_model_get_config(e->model)->context, context = min_i64(trained, e->max_rows);
-    if (o->context_tokens > context) {
-        mosa_fail(err, MOSA_EINVALID, "a context of %lld tokens is more than the %lld that this encoder takes at once",
-                  (long long)o->context_tokens, (long long)context);
-        return mosa_hint(err, o->context_tokens > trained ? "lower --ctx" : "lower --ctx or raise --max-batch-tokens");
-    }
-    e->info.context_tokens = o->context_tokens ? o->context_tokens : context;
-    e->info.page_tokens = MOSA_PAGE_TOKENS;
-    return MOSA_OK;
 }
 
 // --- open ---------------------------------------------------------------------------------------------------------
@@ -213,6 +140,9 @@ static void fill_info(mosa_engine *e) {
     info->can_embed = true;
     info->can_generate = !c->encoder;
     info->can_score = c->encoder && c->labels == 1;
+    if (!e->draft.model) return;
+    info->draft_weight_bytes = (int64_t)mosa_model_weight_bytes(e->draft.model);
+    info->scratch_bytes += (int64_t)mosa_model_scratch_bytes(e->draft.model);
 }
 
 static mosa_status open_model(mosa_engine *e, const mosa_engine_options *o, mosa_error *err) {
@@ -245,15 +175,13 @@ static mosa_status open_into(mosa_engine *e, const mosa_engine_options *o, mosa_
     if (e->wake_fd < 0) return mosa_fail_errno(err, errno, "cannot create an event descriptor");
     MOSA_TRY(open_model(e, o, err));
     const mosa_model_config *c = mosa_model_get_config(e->model);
-    mosa_kv_spec spec = {.pages = 1};
     e->max_rows = (int)mosa_model_max_rows(e->model);
-    if (c->encoder) {
-        MOSA_TRY(size_encoder(e, o, err));
-    } else {
-        MOSA_TRY(size_kv(e, o, &spec, err));
-        MOSA_TRY(e->backend->ops->kv_create(e->backend, &spec, &e->kv, err));
-    }
+    if (e->speculation == MOSA_SPECULATE_DRAFT && !c->encoder) MOSA_TRY(mosa_draft_open(e, o, err));
     fill_info(e);
+    mosa_kv_spec spec, draft_spec;
+    MOSA_TRY(mosa_engine_size_memory(e, o, &spec, &draft_spec, err));
+    if (!c->encoder) MOSA_TRY(e->backend->ops->kv_create(e->backend, &spec, &e->kv, err));
+    if (e->draft.model) MOSA_TRY(mosa_draft_create_kv(e, &draft_spec, err));
     e->limits = (mosa_sequence_limits){.context_tokens = e->info.context_tokens,
                                        .page_tokens = MOSA_PAGE_TOKENS,
                                        .vocab = e->info.vocab_size,
@@ -269,7 +197,8 @@ static mosa_status open_into(mosa_engine *e, const mosa_engine_options *o, mosa_
                                         .max_queued = o->max_queued,
                                         .max_rows = e->max_rows,
                                         .share_prefixes = !o->no_prefix_cache,
-                                        .whole_prompts = c->encoder};
+                                        .whole_prompts = c->encoder,
+                                        .mirrors = e->draft.model != NULL};
     MOSA_TRY(mosa_scheduler_init(&e->scheduler, &scheduler, err));
     MOSA_TRY(mosa_adapters_init(&e->adapters, e->model, o->max_adapters, err));
     MOSA_TRY(mosa_sampler_init(&e->sampler, e->info.vocab_size, err));
@@ -322,6 +251,7 @@ void mosa_engine_close(mosa_engine *e) {
     mosa_sampler_finish(&e->sampler);
     free_buffers(e);
     if (e->kv) e->backend->ops->kv_destroy(e->backend, e->kv);
+    mosa_draft_close(e);
     mosa_model_close(e->model);
     mosa_model_text_close(e->text);
     if (e->backend) e->backend->ops->destroy(e->backend);

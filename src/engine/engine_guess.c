@@ -4,10 +4,11 @@
 // (engine_output.c). Guesses never change what comes out, only how many steps it takes.
 //
 // Worth. A step takes about as long as ROWS_PER_PASS rows of arithmetic plus its own rows: few rows are bounded by
-// reading the weights. So with R certain rows, a guess that stands with chance p adds p tokens to R and one row to
-// ROWS_PER_PASS + R, and is worth it while p > R / (ROWS_PER_PASS + R). Each sequence keeps its own estimate of the
-// chance that a guess stands; the i-th of a chain stands with its i-th power. A lone sequence therefore guesses almost
-// always, one in a large batch or beside a long prompt only when it is nearly sure.
+// reading the weights. A draft model's pass adds its own cost, as a share of the engine's. So with R certain rows, a
+// guess that stands with chance p adds p tokens to R and one row to ROWS_PER_PASS + R, and is worth it while p > R /
+// (ROWS_PER_PASS + R). Each sequence keeps its own estimate of the chance that a guess stands; the i-th of a chain
+// stands with its i-th power. A lone sequence therefore guesses almost always, one in a large batch or beside a long
+// prompt only when it is nearly sure.
 #include "engine/engine_internal.h"
 
 #include "engine/ngram.h"
@@ -18,10 +19,23 @@ enum {
     RECOVER_WINDOW = 256 // steps over which a sequence that gave up tries again
 };
 
-static const float HOPE_AT_FIRST = 0.6f;
+static const float HOPE_AT_FIRST = 0.7f;
 
 static bool may_guess(const mosa_sequence *q) {
     return !mosa_sequence_embeds(q) && !q->request.no_speculation && q->n_tokens - q->n_computed == 1;
+}
+
+// A sequence guesses when the draft model can catch up with it in one batch. Others begin to be caught up, in the order
+// of the list, as far as that batch has room.
+static int32_t ask_draft(mosa_engine *e, mosa_sequence *q, int32_t count, int32_t *room) {
+    if (count > e->draft.context_tokens - q->n_tokens) count = (int32_t)(e->draft.context_tokens - q->n_tokens);
+    if (count <= 0) return 0;
+    mosa_scheduler_skip_mirrored(&e->scheduler, q);
+    int32_t lag = q->n_tokens - q->n_mirrored;
+    q->wants_mirror = true;
+    if (lag > *room) return 0;
+    *room -= lag;
+    return count;
 }
 
 // The chance that a guess needs in this step.
@@ -30,7 +44,7 @@ static float least_chance(const mosa_engine *e) {
     for (int i = 0; i < e->scheduler.n_running && rows < e->max_rows; i++)
         rows += e->scheduler.running[i]->n_tokens - e->scheduler.running[i]->n_computed;
     if (rows > e->max_rows) rows = e->max_rows;
-    return (float)rows / (float)(ROWS_PER_PASS + rows);
+    return (float)rows / (float)(ROWS_PER_PASS + rows) + e->draft.cost;
 }
 
 static int32_t worthwhile(const mosa_engine *e, mosa_sequence *q, float least) {
@@ -45,9 +59,13 @@ static int32_t worthwhile(const mosa_engine *e, mosa_sequence *q, float least) {
 void mosa_engine_guess(mosa_engine *e) {
     if (e->speculation == MOSA_SPECULATE_OFF) return;
     float least = least_chance(e);
+    int32_t room = e->draft.max_rows;
     for (int i = 0; i < e->scheduler.n_running; i++) {
         mosa_sequence *q = e->scheduler.running[i];
-        q->n_draft = may_guess(q) ? mosa_ngram_guess(q->tokens, q->n_tokens, worthwhile(e, q, least)) : 0;
+        q->wants_mirror = false;
+        int32_t count = may_guess(q) ? worthwhile(e, q, least) : 0;
+        q->n_draft = e->speculation == MOSA_SPECULATE_DRAFT ? ask_draft(e, q, count, &room)
+                                                            : mosa_ngram_guess(q->tokens, q->n_tokens, count);
     }
 }
 

@@ -9,6 +9,7 @@
 
 #include "backend/backend.h"
 #include "engine/adapters.h"
+#include "engine/engine_draft.h"
 #include "engine/sampler.h"
 #include "engine/scheduler.h"
 #include "model/model.h"
@@ -19,7 +20,7 @@
 
 enum { MOSA_PAGE_TOKENS = 32 };
 
-typedef enum mosa_speculation { MOSA_SPECULATE_OFF, MOSA_SPECULATE_NGRAM } mosa_speculation;
+typedef enum mosa_speculation { MOSA_SPECULATE_OFF, MOSA_SPECULATE_NGRAM, MOSA_SPECULATE_DRAFT } mosa_speculation;
 
 typedef struct mosa_cancel mosa_cancel;
 struct mosa_cancel {
@@ -53,6 +54,7 @@ struct mosa_engine {
     int max_rows, max_outputs, max_queued;
     mosa_speculation speculation;
     int draft_tokens; // guesses of one sequence in a step at most
+    mosa_draft draft; // its buffers belong to the engine thread
 
     // Any thread.
     _Atomic(mosa_sequence *) inbox;
@@ -92,6 +94,8 @@ void mosa_engine_wait(mosa_engine *engine, int timeout_ms);
 mosa_event *mosa_engine_add_event(mosa_engine *engine, const mosa_sequence *sequence);
 void mosa_engine_finish(mosa_engine *engine, mosa_sequence *sequence, mosa_event *event, mosa_finish reason);
 void mosa_engine_finish_cancelled(mosa_engine *engine);
+// The token at position n_tokens of `q`, which may lie behind guesses, from `logits` (V). -1 when none is finite.
+int32_t mosa_engine_draw(mosa_engine *engine, const mosa_sequence *q, int32_t n_tokens, const float *logits);
 // Head and draws. hidden: f32 [rows, D] of the body. Sequences may end, several tokens of one may come out.
 mosa_status mosa_engine_sample(mosa_engine *engine, const float *hidden, mosa_error *err);
 // Gives the events their texts, which move while the buffer grows: once, after the last event.
@@ -101,6 +105,12 @@ void mosa_engine_attach_texts(mosa_engine *engine);
 void mosa_engine_guess(mosa_engine *engine); // before the plan: how many tokens each sequence guesses, and which
 void mosa_engine_count_guesses(mosa_engine *engine); // after the plan has cut them
 void mosa_engine_judge_guess(mosa_engine *engine, mosa_sequence *sequence, bool stands);
+
+// engine_memory.c: pages of both pools, and what info says of them. *draft_spec is for the draft model, if there is
+// one.
+// An encoder has none, but a scheduler of one page.
+mosa_status mosa_engine_size_memory(mosa_engine *engine, const mosa_engine_options *options, mosa_kv_spec *spec,
+                                    mosa_kv_spec *draft_spec, mosa_error *err);
 
 // engine_embed.c: adds up the rows of embedding requests and ends those that are complete.
 mosa_status mosa_engine_pool_embeddings(mosa_engine *engine, const float *hidden, mosa_error *err);

@@ -76,13 +76,13 @@ static bool is_end(const mosa_engine *e, int32_t token) {
     return false;
 }
 
-static int32_t draw(mosa_engine *e, const mosa_sequence *q, const float *logits) {
+int32_t mosa_engine_draw(mosa_engine *e, const mosa_sequence *q, int32_t n_tokens, const float *logits) {
     mosa_sample_input input = {.logits = logits,
                                .sampling = &q->request.sampling,
                                .tokens = q->tokens,
                                .n_prompt = q->n_prompt,
-                               .n_tokens = q->n_tokens};
-    if (mosa_sequence_generated(q) < q->request.min_tokens)
+                               .n_tokens = n_tokens};
+    if (n_tokens - q->n_prompt < q->request.min_tokens)
         input.masked = mosa_model_text_end_ids(e->text, &input.n_masked);
     return mosa_sampler_draw(&e->sampler, &input);
 }
@@ -113,7 +113,12 @@ static void append_token(mosa_engine *e, mosa_sequence *q, int32_t token, const 
     if (q->n_draft > 0) mosa_engine_judge_guess(e, q, guessed);
     q->n_draft = guessed ? q->n_draft - 1 : 0;
     q->tokens[q->n_tokens++] = token;
-    if (guessed) mosa_scheduler_advance(&e->scheduler, q, 1);
+    if (guessed) {
+        // A guess that the draft model has read (all but the last) is a token that it has read.
+        if (q->n_mirrored == q->n_tokens - 1 && q->n_mirrored < q->n_guess_mirrored)
+            mosa_scheduler_mirror(&e->scheduler, q, q->n_tokens);
+        mosa_scheduler_advance(&e->scheduler, q, 1);
+    }
     report_token(e, q, token, logits);
 }
 
@@ -132,7 +137,7 @@ static void use_logits(mosa_engine *e, const mosa_wanted_row *row, const float *
     }
     // A row whose own token was a wrong guess does not count as computed; nor does one of a sequence that has ended.
     if (q->state != MOSA_SEQUENCE_RUNNING || row->position >= q->n_computed) return;
-    int32_t token = draw(e, q, logits);
+    int32_t token = mosa_engine_draw(e, q, q->n_tokens, logits);
     if (token >= 0) {
         append_token(e, q, token, logits);
         return;

@@ -136,6 +136,7 @@ mosa_status mosa_engine_step(mosa_engine *e, int timeout_ms, const mosa_event **
     mosa_engine_guess(e);
     int rows = mosa_scheduler_plan(&e->scheduler);
     note_admissions(e);
+    if (e->draft.model) MOSA_TRY(mosa_draft_run(e, err));
     if (rows > 0) {
         MOSA_TRY(run_batch(e, rows, err));
         atomic_fetch_add_explicit(&e->counters.steps, 1, memory_order_relaxed);

@@ -20,6 +20,10 @@ mosa_status mosa_scheduler_init(mosa_scheduler *s, const mosa_scheduler_options 
     s->order = calloc((size_t)options->max_running, sizeof(mosa_sequence *));
     mosa_status status = MOSA_OK;
     if (!s->running || !s->queued || !s->order) status = mosa_fail(err, MOSA_ENOMEM, "out of memory for the scheduler");
+    if (options->mirrors) {
+        s->mirrored = calloc((size_t)options->pages, sizeof *s->mirrored);
+        if (!s->mirrored) status = mosa_fail(err, MOSA_ENOMEM, "out of memory for the scheduler");
+    }
     if (status == MOSA_OK) status = mosa_page_pool_init(&s->pool, options->pages, err);
     if (status == MOSA_OK) status = mosa_prefix_tree_init(&s->tree, options->pages, options->page_tokens, err);
     if (status == MOSA_OK) status = mosa_callers_init(&s->callers, (int32_t)queue_slots + options->max_running, err);
@@ -33,6 +37,7 @@ void mosa_scheduler_finish(mosa_scheduler *s) {
     free(s->running);
     free(s->queued);
     free(s->order);
+    free(s->mirrored);
     mosa_callers_finish(&s->callers);
     mosa_page_pool_finish(&s->pool);
     mosa_prefix_tree_finish(&s->tree);
@@ -92,7 +97,9 @@ mosa_sequence *mosa_scheduler_find(const mosa_scheduler *s, uint64_t id) {
 
 static int32_t take_page(mosa_scheduler *s) {
     int32_t page = mosa_page_pool_take(&s->pool);
-    return page != MOSA_NO_PAGE ? page : mosa_prefix_tree_evict(&s->tree);
+    if (page == MOSA_NO_PAGE) page = mosa_prefix_tree_evict(&s->tree);
+    if (page != MOSA_NO_PAGE && s->mirrored) s->mirrored[page] = false;
+    return page;
 }
 
 static int64_t available_pages(const mosa_scheduler *s) {
@@ -112,7 +119,7 @@ static void release_pages(mosa_scheduler *s, mosa_sequence *q) {
     }
     q->tip = NULL;
     q->n_pages = q->n_tree_pages = 0;
-    q->n_computed = 0;
+    q->n_computed = q->n_mirrored = 0;
 }
 
 // A prompt that must be read in full (for its log-probabilities or embedding) takes nothing from the tree.
@@ -148,6 +155,23 @@ static void adopt_prefix(mosa_scheduler *s, mosa_sequence *q, int32_t pages) {
     q->admitted_before = true;
 }
 
+void mosa_scheduler_mirror(mosa_scheduler *s, mosa_sequence *q, int32_t position) {
+    for (int32_t i = q->n_mirrored / s->page_tokens; (i + 1) * s->page_tokens <= position; i++)
+        s->mirrored[q->pages[i]] = true;
+    q->n_mirrored = position;
+}
+
+void mosa_scheduler_skip_mirrored(const mosa_scheduler *s, mosa_sequence *q) {
+    for (int32_t i = q->n_mirrored / s->page_tokens; i < q->n_tree_pages && s->mirrored[q->pages[i]]; i++)
+        q->n_mirrored = (i + 1) * s->page_tokens;
+}
+
+// The sequence exchanges a page of its own for one of the tree; what the draft model has read of the two may differ.
+static void exchange_mirrored(const mosa_scheduler *s, mosa_sequence *q, int32_t index) {
+    int32_t begin = index * s->page_tokens;
+    if (s->mirrored && !s->mirrored[q->pages[index]] && q->n_mirrored > begin) q->n_mirrored = begin;
+}
+
 void mosa_scheduler_advance(mosa_scheduler *s, mosa_sequence *q, int32_t positions) {
     q->n_computed += positions;
     caller_of(s, q)->served += positions;
@@ -162,6 +186,7 @@ void mosa_scheduler_advance(mosa_scheduler *s, mosa_sequence *q, int32_t positio
             mosa_page_pool_give(&s->pool, *page);
             *page = mosa_prefix_node_page(&s->tree, known);
             q->tip = known;
+            exchange_mirrored(s, q, q->n_tree_pages);
         } else {
             q->tip = mosa_prefix_tree_insert(&s->tree, mosa_sequence_salt(q), q->tip, tokens, *page);
         }

@@ -34,6 +34,7 @@ typedef struct mosa_scheduler {
     int page_tokens;
     bool share_prefixes;
     bool whole_prompts; // sequences of an encoder: all rows in one step, no pages
+    bool *mirrored;     // (pages) the draft model has read all of the page; NULL without one
     uint64_t preemptions;
 } mosa_scheduler;
 
@@ -41,6 +42,7 @@ typedef struct mosa_scheduler_options {
     int32_t pages;
     int page_tokens, max_running, max_queued, max_rows;
     bool share_prefixes, whole_prompts;
+    bool mirrors; // a draft model has keys and values of its own under the same page ids
 } mosa_scheduler_options;
 
 mosa_status mosa_scheduler_init(mosa_scheduler *scheduler, const mosa_scheduler_options *options, mosa_error *err);
@@ -58,6 +60,11 @@ int mosa_scheduler_plan(mosa_scheduler *scheduler);
 
 // After a step ran: `positions` more are computed, of tokens that are certain; full pages go to the prefix tree.
 void mosa_scheduler_advance(mosa_scheduler *scheduler, mosa_sequence *sequence, int32_t positions);
+
+// The draft model has read `q` up to `position`, or will have in this step.
+void mosa_scheduler_mirror(mosa_scheduler *scheduler, mosa_sequence *q, int32_t position);
+// Moves n_mirrored over pages that the draft model has read for others.
+void mosa_scheduler_skip_mirrored(const mosa_scheduler *scheduler, mosa_sequence *q);
 
 // Takes a sequence off the lists and gives its pages back. The sequence is the caller's again.
 void mosa_scheduler_remove(mosa_scheduler *scheduler, mosa_sequence *sequence);

@@ -59,9 +59,12 @@ struct mosa_sequence {
     double *embedding_sum; // (width) MOSA_EMBED_*: running sum, in order of position
     float *embedding;      // (width)
 
-    int32_t n_draft; // guessed tokens behind the last one, of which n_tokens + n_draft < capacity
-    float hope;      // estimated chance that a guess stands; 0 = none made yet
-    int32_t rows;    // of this step, guesses included
+    int32_t n_draft;          // guessed tokens behind the last one, of which n_tokens + n_draft < capacity
+    int32_t n_mirrored;       // positions that the draft model has read (engine_draft.h)
+    int32_t n_guess_mirrored; // end of the guesses that it has read in this step
+    bool wants_mirror;        // in this step: it guesses, or would if the draft model had caught up
+    float hope;               // estimated chance that a guess stands; 0 = none made yet
+    int32_t rows;             // of this step, guesses included
     int32_t row_begin;
 };
 

@@ -1,4 +1,5 @@
 // A decoding step allocates nothing: every allocator that our code calls is counted while sequences decode.
+#include "engine/engine_internal.h"
 #include "mosa/mosa.h"
 
 #include "base/status.h"
@@ -40,6 +41,8 @@ void *__wrap_aligned_alloc(size_t alignment, size_t size) {
     return __real_aligned_alloc(alignment, size);
 }
 
+#define MODEL MOSA_SOURCE_ROOT "/tests/golden/families/small-llama/model-q8_0.gguf"
+
 enum { STREAMS = 6, PROMPT = 30, OUTPUT = 400 };
 
 // Few tokens to choose from, so that the output repeats itself and guesses are made.
@@ -71,15 +74,14 @@ static void submit_streams(mosa_engine *engine) {
     }
 }
 
-static void expect_no_allocation(const char *speculate) {
+static void expect_no_allocation(const char *speculate, const char *draft_model) {
     mosa_engine *engine;
     mosa_engine_stats stats;
     mosa_error err;
-    mosa_engine_options options = {.model = MOSA_SOURCE_ROOT "/tests/golden/families/small-llama/model-q8_0.gguf",
-                                   .threads = 2,
-                                   .max_sequences = STREAMS,
-                                   .speculate = speculate};
+    mosa_engine_options options = {
+        .model = MODEL, .threads = 2, .max_sequences = STREAMS, .speculate = speculate, .draft_model = draft_model};
     assert_int_equal(mosa_engine_open(&options, &engine, &err), MOSA_OK);
+    engine->draft.cost = 0; // it is as large as the other here
     submit_streams(engine);
     const mosa_event *events;
     int n, generated = 0;
@@ -99,12 +101,13 @@ static void expect_no_allocation(const char *speculate) {
 
 static void a_decoding_step_allocates_nothing(void **state) {
     (void)state;
-    expect_no_allocation(NULL);
+    expect_no_allocation(NULL, NULL);
 }
 
 static void nor_does_one_with_guesses(void **state) {
     (void)state;
-    expect_no_allocation("ngram");
+    expect_no_allocation("ngram", NULL);
+    expect_no_allocation("draft", MODEL);
 }
 
 int main(void) {
