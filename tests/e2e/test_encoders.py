@@ -65,6 +65,16 @@ def test_scores_are_those_of_transformers_best_first(ranker):
     assert answer["model"] == MODEL and answer["id"].startswith("rerank-")
 
 
+def test_pairs_of_roberta_have_two_separators_and_one_type():
+    case = expected("small-roberta-rank")
+    with Server(model=FOLDER / "small-roberta-rank") as running:
+        body = {"model": MODEL, "text_1": case["query"], "text_2": case["texts"]}
+        answer = httpx.post(running.url + "/v1/score", json=body).json()
+    want = values("small-roberta-rank", "scores-hf.f32")
+    assert [d["score"] for d in answer["data"]] == pytest.approx(want, abs=1e-4)
+    assert answer["usage"]["total_tokens"] == sum(len(ids) for ids in case["prompts"])
+
+
 def test_objects_top_n_and_returned_documents(ranker):
     texts = expected("small-rank")["texts"]
     answer = rerank(ranker, documents=[{"text": t} for t in texts], top_n=2, return_documents=True).json()
