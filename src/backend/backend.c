@@ -23,7 +23,7 @@ mosa_status mosa_backend_open(const mosa_backend_options *options, mosa_backend 
         return backends[i].open(options, device + name_len + (device[name_len] == ':'), out, err);
     }
     (void)mosa_fail(err, MOSA_ENOTFOUND, "no device '%.60s'", device);
-    return err ? mosa_hint(err, "devices are: cpu, cpu:ref") : MOSA_ENOTFOUND;
+    return err ? mosa_hint(err, "devices are: cpu, cpu:avx2, cpu:ref") : MOSA_ENOTFOUND;
 }
 
 static unsigned use_of(mosa_op op, int operand) {

@@ -123,7 +123,7 @@ struct mosa_backend {
 };
 
 typedef struct mosa_backend_options {
-    const char *device; // "cpu", "cpu:ref" (plain C kernels only)
+    const char *device; // "cpu", "cpu:avx2" (no faster kernels), "cpu:ref" (plain C kernels only)
     int threads;        // 0 = all allowed CPUs
 } mosa_backend_options;
 

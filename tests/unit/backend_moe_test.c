@@ -135,7 +135,8 @@ static void run(const test_graph *t, const run_options *o, const float *x, int64
 // Runs in several ways, demands the same bits of all, and gives the outputs of one.
 static void run_every_way(const test_graph *t, const float *x, int64_t columns, void **outs) {
     static const run_options ways[] = {{"cpu:ref", 1, ROWS}, {"cpu", 1, ROWS}, {"cpu", 3, ROWS},
-                                       {"cpu", 2, 1},        {"cpu", 2, 5},    {"cpu:ref", 2, 3}};
+                                       {"cpu", 2, 1},        {"cpu", 2, 5},    {"cpu:avx2", 2, ROWS},
+                                       {"cpu:avx2", 1, 4},   {"cpu:ref", 2, 3}};
     run(t, &ways[0], x, columns, outs);
     for (size_t w = 1; w < MOSA_COUNT(ways); w++) {
         void *other[8];

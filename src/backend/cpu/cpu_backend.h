@@ -9,7 +9,8 @@
 #include "backend/cpu/kernel.h"
 #include "base/pool.h"
 
-// Opens "cpu" or "cpu:ref"; `variant` is what follows the colon, or "".
+// Opens "cpu" (the fastest kernels that the processor has), "cpu:avx2" (none faster than those) or "cpu:ref";
+// `variant` is what follows the colon, or "".
 mosa_status mosa_cpu_open(const mosa_backend_options *options, const char *variant, mosa_backend **out,
                           mosa_error *err);
 
