@@ -2,7 +2,8 @@
 //
 // Three threads. The engine thread (the caller of mosa_link_server_run) steps and writes one STEP frame per step to
 // each gateway with running requests. The I/O thread accepts, reads frames, submits and cancels, and sends what the
-// engine thread could not. A gateway that goes away has its requests cancelled; one that does not read is cut off.
+// engine thread could not. The adapter thread reads adapter files. A gateway that goes away has its requests cancelled;
+// one that does not read is cut off.
 #ifndef MOSA_LINK_LINK_SERVER_H
 #define MOSA_LINK_LINK_SERVER_H
 

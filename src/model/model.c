@@ -116,6 +116,7 @@ static mosa_status load_weights(mosa_model *model, const mosa_decoder *decoder, 
     model->quantized = MOSA_ARENA_ARRAY(&model->arena, void *, (size_t)count);
     if (!model->weights || !model->quantized) return mosa_fail(err, MOSA_ENOMEM, "out of memory while loading weights");
     model->n_weights = count;
+    model->listed = decoder->weights;
     for (int i = 0; i < count; i++) {
         const mosa_decoder_weight *weight = &decoder->weights[i];
         mosa_tensor_view view = weight->view;

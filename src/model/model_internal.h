@@ -29,8 +29,9 @@ struct mosa_model {
     int max_adapter_rank; // 0 = no adapters
     int64_t max_rows;     // T of one body run
     mosa_model_part parts[MOSA_PART_COUNT];
-    mosa_weight **weights; // (n_weights), in the arena
-    void **quantized;      // (n_weights) bytes quantised at load, or NULL; owned
+    const mosa_decoder_weight *listed; // (n_weights) what they were made from, in the arena
+    mosa_weight **weights;             // (n_weights), in the arena
+    void **quantized;                  // (n_weights) bytes quantised at load, or NULL; owned
     int n_weights;
     size_t weight_bytes;
     mosa_profile profile;

@@ -28,7 +28,12 @@ ADAPTERS = {
                     rank_pattern={"q_proj": 6}, alpha_pattern={"model.layers.1.mlp.down_proj": 5}),
     "wide": dict(r=16, lora_alpha=16, target_modules=["k_proj", "o_proj"]),
 }
-MODELS = {"small-llama": ["plain", "pattern", "wide"], "small-qwen2": ["plain", "pattern"], "small-qwen3": ["plain"]}
+FUSED = dict(r=4, lora_alpha=8, target_modules=["qkv_proj", "o_proj", "gate_up_proj", "down_proj"])
+ATTENTION = dict(r=4, lora_alpha=8, target_modules=ALL[:4])
+OF_MODEL = {"small-phi3": FUSED, "small-qwen2-moe": ATTENTION}  # "plain" there
+MODELS = {"small-llama": ["plain", "pattern", "wide"], "small-qwen2": ["plain", "pattern"], "small-qwen3": ["plain"],
+          "small-gemma2": ["plain"], "small-gemma3": ["plain"], "small-granite": ["plain"], "small-phi3": ["plain"],
+          "small-qwen2-moe": ["plain"]}
 DTYPES = {"plain": torch.float32, "pattern": torch.bfloat16, "wide": torch.float16}
 POSITIONS = 8
 
@@ -77,14 +82,15 @@ def save_gguf(path, model, config, alpha, arch="llama"):
 
 def make(model_name, adapter, out):
     family = HERE / "families" / model_name
+    settings = OF_MODEL.get(model_name, ADAPTERS[adapter])
     model = AutoModelForCausalLM.from_pretrained(family, dtype=torch.float32, attn_implementation="eager").eval()
     ids = json.loads((family / "expected.json").read_text())["prompt_ids"]
-    lora = get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", **ADAPTERS[adapter])).eval()
+    lora = get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", **settings)).eval()
     fill(lora, zlib.crc32(f"{model_name}/{adapter}".encode()), DTYPES[adapter])
     save_folder(out / adapter, lora, DTYPES[adapter])
     files = [adapter]
     if model_name == "small-llama" and adapter == "plain":
-        save_gguf(out / "plain.gguf", lora, model.config, ADAPTERS[adapter]["lora_alpha"])
+        save_gguf(out / "plain.gguf", lora, model.config, settings["lora_alpha"])
         files.append("plain.gguf")
     with torch.no_grad():
         logits = lora(torch.tensor([ids])).logits[0].numpy()

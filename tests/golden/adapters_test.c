@@ -200,9 +200,13 @@ int main(int argc, char **argv) {
     mosa_backend *backend;
     mosa_backend_options options = {.device = argc > 1 ? argv[1] : "cpu", .threads = 2};
     must(mosa_backend_open(&options, &backend, &err), &err);
-    check_model(backend, "small-llama", "folder", ROOT "/families/small-llama");
-    check_model(backend, "small-qwen2", "folder", ROOT "/families/small-qwen2");
-    check_model(backend, "small-qwen3", "folder", ROOT "/families/small-qwen3");
+    static const char *const models[] = {"small-llama",  "small-qwen2",   "small-qwen3", "small-gemma2",
+                                         "small-gemma3", "small-granite", "small-phi3",  "small-qwen2-moe"};
+    for (size_t i = 0; i < MOSA_COUNT(models); i++) {
+        char path[PATH_BYTES];
+        snprintf(path, sizeof path, ROOT "/families/%s", models[i]);
+        check_model(backend, models[i], "folder", path);
+    }
     check_model(backend, "small-qwen2", "gguf", ROOT "/families/small-qwen2/model-f16.gguf");
     check_converted(backend);
     backend->ops->destroy(backend);

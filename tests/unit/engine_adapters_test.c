@@ -128,6 +128,8 @@ static void every_mix_of_adapters_gives_the_bits_of_each_alone(void **state) {
         {.threads = 2, .max_sequences = 16, .no_prefix_cache = true},
         {.threads = 2, .max_sequences = 4, .kv_memory_bytes = 96 << 10},
         {.threads = 2, .max_sequences = 16, .device = "cpu:ref"},
+        {.threads = 2, .max_sequences = 16, .speculate = "ngram"},
+        {.threads = 2, .max_sequences = 16, .speculate = "draft", .draft_model = MODEL "/model-q8_0.gguf"},
     };
     transcript alone[KINDS];
     run_alone(alone);

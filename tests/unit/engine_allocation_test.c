@@ -46,7 +46,7 @@ void *__wrap_aligned_alloc(size_t alignment, size_t size) {
 enum { STREAMS = 6, PROMPT = 30, OUTPUT = 400 };
 
 // Few tokens to choose from, so that the output repeats itself and guesses are made.
-static void submit_streams(mosa_engine *engine) {
+static void submit_streams(mosa_engine *engine, bool adapted) {
     static const mosa_logit_bias favourites[] = {{40, 95}, {50, 95}, {60, 95}};
     static const char *const stops[] = {"never to be seen"};
     mosa_engine_info info;
@@ -68,21 +68,30 @@ static void submit_streams(mosa_engine *engine) {
         request.top_logprobs = 5;
         request.stop = stops;
         request.n_stop = i % 2;
+        if (adapted && i % 3) request.adapter = "a";
         uint64_t id;
         mosa_error err;
         if (mosa_engine_submit(engine, &request, &id, &err) != MOSA_OK) fail_msg("%s", err.message);
     }
 }
 
-static void expect_no_allocation(const char *speculate, const char *draft_model) {
+static void expect_no_allocation(const char *speculate, const char *draft_model, bool adapted) {
     mosa_engine *engine;
     mosa_engine_stats stats;
     mosa_error err;
-    mosa_engine_options options = {
-        .model = MODEL, .threads = 2, .max_sequences = STREAMS, .speculate = speculate, .draft_model = draft_model};
+    mosa_engine_options options = {.model = MODEL,
+                                   .threads = 2,
+                                   .max_sequences = STREAMS,
+                                   .max_adapters = adapted,
+                                   .speculate = speculate,
+                                   .draft_model = draft_model};
     assert_int_equal(mosa_engine_open(&options, &engine, &err), MOSA_OK);
     engine->draft.cost = 0; // it is as large as the other here
-    submit_streams(engine);
+    if (adapted)
+        assert_int_equal(
+            mosa_engine_adapter_load(engine, "a", MOSA_SOURCE_ROOT "/tests/golden/adapters/small-llama/plain", &err),
+            MOSA_OK);
+    submit_streams(engine, adapted);
     const mosa_event *events;
     int n, generated = 0;
     for (int step = 0; step < 4; step++) assert_int_equal(mosa_engine_step(engine, 1000, &events, &n, &err), MOSA_OK);
@@ -101,17 +110,25 @@ static void expect_no_allocation(const char *speculate, const char *draft_model)
 
 static void a_decoding_step_allocates_nothing(void **state) {
     (void)state;
-    expect_no_allocation(NULL, NULL);
+    expect_no_allocation(NULL, NULL, false);
 }
 
 static void nor_does_one_with_guesses(void **state) {
     (void)state;
-    expect_no_allocation("ngram", NULL);
-    expect_no_allocation("draft", MODEL);
+    expect_no_allocation("ngram", NULL, false);
+    expect_no_allocation("draft", MODEL, false);
+}
+
+static void nor_does_one_with_adapters(void **state) {
+    (void)state;
+    expect_no_allocation(NULL, NULL, true);
+    expect_no_allocation("ngram", NULL, true);
+    expect_no_allocation("draft", MODEL, true);
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(a_decoding_step_allocates_nothing),
-                                       cmocka_unit_test(nor_does_one_with_guesses)};
+                                       cmocka_unit_test(nor_does_one_with_guesses),
+                                       cmocka_unit_test(nor_does_one_with_adapters)};
     return cmocka_run_group_tests_name("engine: allocations", tests, NULL, NULL);
 }

@@ -73,6 +73,10 @@ static void every_op_infers_its_shape(void **state) {
     assert_shape(g, mosa_g_slice(g, s.x64, 3, 5, 16), MOSA_ROWS, 20);
     assert_shape(g, mosa_g_join(g, s.x64, s.x32, 4), MOSA_ROWS, 96);
     assert_shape(g, mosa_g_clamped_swiglu(g, s.x64, s.y64, 7), MOSA_ROWS, 64);
+    mosa_attrs lora = {.lora = {.target = 0, .rank = 24}};
+    mosa_value adapted = mosa_graph_apply(g, MOSA_OP_LORA, (mosa_value[]){s.x64, s.x32, s.state}, 3, &lora);
+    assert_shape(g, adapted, MOSA_ROWS, 64);
+    assert_shape(g, mosa_graph_node_output(g, adapted, 1), MOSA_ROWS, 24);
     mosa_value rope = mosa_g_rope_table(g, s.positions, s.freq, 1);
     assert_shape(g, rope, MOSA_ROWS, 16);
     assert_shape(g, mosa_g_rope(g, s.x64, rope, 32, MOSA_ROPE_HALF), MOSA_ROWS, 64);
@@ -289,6 +293,22 @@ static void bad_extra(sources *s) {
     mosa_value sinks = mosa_graph_weight(s->g, "s", MOSA_F32, MOSA_SHAPE1(4));
     mosa_graph_apply(s->g, MOSA_OP_ATTENTION, (mosa_value[]){s->x64, s->state, sinks, s->w32}, 4, &a);
 }
+static void lora(sources *s, mosa_value y, mosa_value x, mosa_value state, int rank) {
+    mosa_attrs attrs = {.lora = {.target = 0, .rank = rank}};
+    mosa_graph_apply(s->g, MOSA_OP_LORA, (mosa_value[]){y, x, state}, 3, &attrs);
+}
+static void bad_lora_rank(sources *s) {
+    lora(s, s->x64, s->x32, s->state, 0);
+}
+static void bad_lora_rows(sources *s) {
+    lora(s, s->fixed, s->fixed, s->state, 4);
+}
+static void bad_lora_other_rows(sources *s) {
+    lora(s, s->x64, s->fixed, s->state, 4);
+}
+static void bad_lora_state(sources *s) {
+    lora(s, s->x64, s->x32, s->x32, 4);
+}
 static void bad_quantize(sources *s) {
     mosa_attrs attrs = {.quantize = {0, 0}};
     mosa_graph_apply(s->g, MOSA_OP_QUANTIZE_ROWS, &s->x64, 1, &attrs);
@@ -321,6 +341,10 @@ static const bad_case bad_cases[] = {
     {"linear by an activation", bad_linear_weight, {"linear", "operand 1 (w) 'y64'"}},
     {"linear bias", bad_linear_bias, {"linear", "operand 2 (bias) 'w64' f16 [64]", "[48]"}},
     {"linear of ids", bad_linear_input, {"linear", "operand 0 (x) 'ids' i32 [T]"}},
+    {"adapter without rank", bad_lora_rank, {"lora", "no rank"}},
+    {"adapter of other rows", bad_lora_rows, {"lora", "'fixed'", "batch's rows"}},
+    {"adapter of two kinds of rows", bad_lora_other_rows, {"lora", "'fixed' f32 [8,64]", "'x64' f32 [T,64]"}},
+    {"adapter without a state", bad_lora_state, {"lora", "operand 2 (adapters)", "state"}},
     {"norm width", bad_norm, {"rms_norm", "'w32' f32 [32]", "[64]"}},
     {"norm group", bad_norm_group, {"rms_norm", "'x32'", "groups of 64"}},
     {"norm eps", bad_norm_eps, {"rms_norm", "eps"}},

@@ -170,6 +170,34 @@ static void linears_of_one_input_share_one_quantisation(void **state) {
     mosa_graph_destroy(g);
 }
 
+static void every_linear_of_the_batch_gets_its_adapter_and_is_fused_as_before(void **state) {
+    (void)state;
+    llama_model m;
+    llama_create(&m, llama_small);
+    mosa_graph *adapted = NULL;
+    assert_int_equal(mosa_pass_adapters(m.graph, 8, &adapted, NULL), MOSA_OK);
+    int linears = count(m.graph, MOSA_OP_LINEAR);
+    assert_int_equal(count(adapted, MOSA_OP_LORA), linears);
+    assert_int_equal(adapted->n_nodes, m.graph->n_nodes + linears);
+    assert_int_equal(adapted->n_states, m.graph->n_states + 1);
+    assert_int_equal(adapted->n_weights, m.graph->n_weights);
+    for (int n = 0; n < adapted->n_nodes; n++) {
+        const mosa_node *node = &adapted->nodes[n];
+        if (node->op != MOSA_OP_LORA) continue;
+        const mosa_node *linear = &adapted->nodes[adapted->values[node->in[0]].producer];
+        assert_int_equal(linear->op, MOSA_OP_LINEAR);
+        assert_int_equal(linear->in[0], node->in[1]);
+        assert_int_equal(adapted->values[linear->in[1]].slot, node->attrs.lora.target);
+    }
+    mosa_graph *fused = fuse(adapted, supports_all), *plain = fuse(m.graph, supports_all);
+    for (int op = 0; op < MOSA_OP_COUNT; op++)
+        if (op != MOSA_OP_LORA) assert_int_equal(count(fused, (mosa_op)op), count(plain, (mosa_op)op));
+    mosa_graph_destroy(plain);
+    mosa_graph_destroy(fused);
+    mosa_graph_destroy(adapted);
+    llama_destroy(&m);
+}
+
 static void a_faulty_graph_is_refused_with_its_own_error(void **state) {
     (void)state;
     mosa_graph *g = mosa_graph_create(NULL), *out = NULL;
@@ -194,6 +222,7 @@ int main(void) {
         cmocka_unit_test(rotation_is_not_fused_when_something_else_sees_it),
         cmocka_unit_test(clean_merges_equal_nodes_and_drops_dead_ones),
         cmocka_unit_test(linears_of_one_input_share_one_quantisation),
+        cmocka_unit_test(every_linear_of_the_batch_gets_its_adapter_and_is_fused_as_before),
         cmocka_unit_test(a_faulty_graph_is_refused_with_its_own_error),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
