@@ -105,6 +105,14 @@ mosa_status mosa_model_config_window_pattern(const mosa_model_source *source, in
     return MOSA_OK;
 }
 
+mosa_status mosa_model_config_refuse(const mosa_model_source *source, const char *field, mosa_error *err) {
+    const mosa_hf_config *hf = mosa_model_source_hf_config(source);
+    bool on = false;
+    if (hf) MOSA_TRY(mosa_hf_config_bool_or(hf, field, false, &on, err));
+    if (!on) return MOSA_OK;
+    return mosa_fail(err, MOSA_EUNSUPPORTED, "%s: a model with %s is not supported", mosa_hf_config_path(hf), field);
+}
+
 mosa_status mosa_model_config_number(const mosa_model_source *source, const char *gguf, const char *hf, double fallback,
                                      float *out, mosa_error *err) {
     const mosa_hf_config *config = mosa_model_source_hf_config(source);

@@ -105,6 +105,10 @@ mosa_status mosa_model_config_optional_window(const mosa_model_source *source, m
 mosa_status mosa_model_config_window_pattern(const mosa_model_source *source, int64_t period, mosa_model_config *config,
                                              mosa_error *err);
 
+// MOSA_EUNSUPPORTED when a Hugging Face configuration turns something on that would change every number and is not done
+// here: a boolean field. Without the field, and for GGUF models, MOSA_OK.
+mosa_status mosa_model_config_refuse(const mosa_model_source *source, const char *field, mosa_error *err);
+
 // A number under a family's own names: a Hugging Face field, or a GGUF key's suffix; `fallback` when absent. Either
 // name may be NULL, for none.
 mosa_status mosa_model_config_number(const mosa_model_source *source, const char *gguf, const char *hf, double fallback,

@@ -58,8 +58,11 @@ mosa_status mosa_model_pooling_read(const mosa_model_source *source, mosa_poolin
     *out = MOSA_POOLING_MEAN;
     if (mosa_model_source_is_gguf(source)) return read_gguf(source, out, err);
     MOSA_AUTO_FREE char *path = mosa_path_join(mosa_model_source_path(source), "1_Pooling/config.json");
-    if (!path) return mosa_fail(err, MOSA_ENOMEM, "%s: out of memory", mosa_model_source_path(source));
+    MOSA_AUTO_FREE char *dense = mosa_path_join(mosa_model_source_path(source), "2_Dense/config.json");
+    if (!path || !dense) return mosa_fail(err, MOSA_ENOMEM, "%s: out of memory", mosa_model_source_path(source));
     if (access(path, F_OK) != 0) return MOSA_OK;
+    if (access(dense, F_OK) == 0)
+        return mosa_fail(err, MOSA_EUNSUPPORTED, "%s: a layer behind the pooling is not supported", dense);
     mosa_hf_config *config;
     MOSA_TRY(mosa_hf_config_open(path, &config, err));
     mosa_status status = read_mode(config, out, err);

@@ -3,12 +3,14 @@
 import array
 import json
 import math
+import shutil
+import subprocess
 
 import httpx
 import openai
 import pytest
 
-from server import MODEL, ROOT, Server
+from server import BIN, MODEL, ROOT, Server
 
 FOLDER = ROOT / "tests/golden/encoders"
 
@@ -63,6 +65,16 @@ def test_scores_are_those_of_transformers_best_first(ranker):
     tokens = sum(len(ids) for ids in expected("small-rank")["prompts"])
     assert answer["usage"] == {"prompt_tokens": tokens, "total_tokens": tokens}
     assert answer["model"] == MODEL and answer["id"].startswith("rerank-")
+
+
+def test_pairs_of_roberta_have_two_separators_and_one_type():
+    case = expected("small-roberta-rank")
+    with Server(model=FOLDER / "small-roberta-rank") as running:
+        body = {"model": MODEL, "text_1": case["query"], "text_2": case["texts"]}
+        answer = httpx.post(running.url + "/v1/score", json=body).json()
+    want = values("small-roberta-rank", "scores-hf.f32")
+    assert [d["score"] for d in answer["data"]] == pytest.approx(want, abs=1e-4)
+    assert answer["usage"]["total_tokens"] == sum(len(ids) for ids in case["prompts"])
 
 
 def test_objects_top_n_and_returned_documents(ranker):
@@ -141,3 +153,32 @@ def test_a_model_without_a_classifier_scores_nothing(encoder, http):
     for base in (encoder.url, str(http.base_url)):
         answer = httpx.post(base + "/v1/rerank", json={"model": MODEL, "query": "a", "documents": ["b"]})
         assert answer.status_code == 400 and answer.json()["error"]["code"] == "unsupported"
+
+
+@pytest.mark.parametrize("case,fields,word", [
+    ("encoders/small-bert", {"position_embedding_type": "alibi"}, "alibi"),
+    ("encoders/small-bert", {"is_decoder": True}, "is_decoder"),
+    ("encoders/small-bert", {"max_position_embeddings": 96, "hidden_size": 64}, "configuration asks"),
+    ("encoders/small-nomic", {"prenorm": True}, "prenorm"),
+    ("families/small-gemma3", {"use_bidirectional_attention": True}, "use_bidirectional_attention"),
+    ("families/small-gemma3", {"layer_types": ["full_attention"]}, "layer_types"),
+    ("families/small-gemma3", {"query_pre_attn_scalar": -1}, "query_pre_attn_scalar"),
+    ("families/small-phi3", {"rope_parameters": {"rope_type": "longrope", "long_factor": [1.0],
+                                                 "original_max_position_embeddings": 16}}, "long_factor"),
+    ("families/small-granite", {"logits_scaling": 0}, "divided by 0")])
+def test_a_model_that_would_compute_something_else_is_refused(tmp_path, case, fields, word):
+    shutil.copytree(ROOT / "tests/golden" / case, tmp_path / "model")
+    path = tmp_path / "model/config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **fields}))
+    done = subprocess.run([BIN, "run", tmp_path / "model", "x"], capture_output=True, text=True, timeout=60)
+    assert done.returncode != 0 and word in done.stderr
+
+
+@pytest.mark.parametrize("file,fields,word", [
+    ("1_Pooling/config.json", {"pooling_mode": "max"}, "pooling"), ("2_Dense/config.json", {}, "behind the pooling")])
+def test_another_way_of_pooling_is_refused(tmp_path, file, fields, word):
+    shutil.copytree(FOLDER / "small-bert", tmp_path / "model")
+    (tmp_path / "model" / file).parent.mkdir(exist_ok=True)
+    (tmp_path / "model" / file).write_text(json.dumps(fields))
+    done = subprocess.run([BIN, "run", tmp_path / "model", "x"], capture_output=True, text=True, timeout=60)
+    assert done.returncode != 0 and word in done.stderr

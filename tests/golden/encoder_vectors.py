@@ -59,15 +59,30 @@ CASES = {
     "nomic-bert": Case("nomic_bert", context=512),
     "small-bert": Case("bert", pooling="cls", hidden=32, ffn=32, heads=2, dtype="bfloat16"),
     "small-rank": Case("bert", scores=True, hidden=32, ffn=32, heads=2, layers=1, dtype="bfloat16"),
+    "small-roberta-rank": Case("xlm-roberta", scores=True, hidden=32, ffn=32, heads=2, layers=1, dtype="bfloat16",
+                               gguf=(), context=200, extra={"type_vocab_size": 1}),
     "small-nomic": Case("nomic_bert", hidden=32, ffn=32, heads=2, layers=1, dtype="bfloat16"),
 }
-COMMITTED = {"small-bert": ["q8_0"], "small-rank": ["f16"], "small-nomic": ["f16"]}
+COMMITTED = {"small-bert": ["q8_0"], "small-rank": ["f16"], "small-roberta-rank": [], "small-nomic": ["f16"]}
 
 
 # ---- tokenizer and prompts -----------------------------------------------------------------------
 
+def make_roberta_tokenizer(case):
+    """Byte-level BPE; two separators between texts."""
+    tok = Tokenizer(models.BPE())
+    tok.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tok.decoder = decoders.ByteLevel()
+    tok.train_from_iterator([QUERY, *TEXTS], trainers.BpeTrainer(
+        vocab_size=case.vocab, special_tokens=SPECIAL, show_progress=False))
+    ends = [(t, tok.token_to_id(t)) for t in ("[SEP]", "[CLS]")]
+    tok.post_processor = processors.RobertaProcessing(*ends, add_prefix_space=False)
+    return tok
+
+
 def make_tokenizer(case):
-    """WordPiece; RoBERTa's kin put two separators between texts."""
+    if "roberta" in case.family:
+        return make_roberta_tokenizer(case)
     tok = Tokenizer(models.WordPiece(unk_token="[UNK]", max_input_chars_per_word=100))
     tok.normalizer = normalizers.BertNormalizer(lowercase=True)
     tok.pre_tokenizer, tok.decoder = pre_tokenizers.BertPreTokenizer(), decoders.WordPiece()
@@ -75,9 +90,8 @@ def make_tokenizer(case):
         vocab_size=case.vocab, special_tokens=SPECIAL, show_progress=False))
     for i in range(case.vocab - tok.get_vocab_size()):
         tok.add_tokens([f"extra{i}"])
-    between = "[SEP] [SEP]" if "roberta" in case.family else "[SEP]"
     tok.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", pair=f"[CLS] $A {between} $B:1 [SEP]:1",
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1",
         special_tokens=[(t, tok.token_to_id(t)) for t in ("[CLS]", "[SEP]")])
     return tok
 

@@ -6,6 +6,7 @@
 mosa_status mosa_gemma_configure(const mosa_model_source *source, int layers_27b, mosa_model_config *config,
                                  mosa_error *err) {
     bool gguf = mosa_model_source_is_gguf(source);
+    MOSA_TRY(mosa_model_config_refuse(source, "use_bidirectional_attention", err));
     double usual = gguf && config->layers == layers_27b ? (double)config->width / config->heads : config->head_width;
     float scalar, given;
     MOSA_TRY(mosa_model_config_number(source, NULL, "query_pre_attn_scalar", usual, &scalar, err));

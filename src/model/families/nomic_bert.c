@@ -4,6 +4,8 @@
 #include "model/family.h"
 
 static mosa_status configure(const mosa_model_source *source, mosa_model_config *config, mosa_error *err) {
+    static const char *const refused[] = {"prenorm", "rotary_emb_interleaved", "is_decoder"};
+    for (size_t i = 0; i < MOSA_COUNT(refused); i++) MOSA_TRY(mosa_model_config_refuse(source, refused[i], err));
     config->act = MOSA_ACT_SILU;
     return mosa_encoder_config_read(source, config, err);
 }
