@@ -8,6 +8,7 @@
 #include "cli/command.h"
 #include "cli/local_model.h"
 #include "cli/model_path.h"
+#include "cli/sizes.h"
 
 #include <jansson.h>
 #include <stdlib.h>
@@ -230,9 +231,17 @@ static mosa_status profile_ops(bench *b, mosa_error *err) {
 static void print_head(const bench *b) {
     printf("%s: %s %s, %.2f billion parameters, %.0f MB of weights\n", b->info.name, b->info.architecture,
            b->info.quantization, (double)b->info.parameters * 1e-9, (double)b->info.weight_bytes * 1e-6);
-    printf("%s; loaded in %.2f s; reads %.1f GB/s\n\n", b->info.device, (double)b->info.load_ns * 1e-9,
+    printf("%s; loaded in %.2f s; reads %.1f GB/s\n", b->info.device, (double)b->info.load_ns * 1e-9,
            b->limits.read_bytes_per_s * 1e-9);
+    mosa_print_sizes(stdout, &b->info);
+    printf("\n");
     printf("%-28s %10s %10s %10s\n", "tokens per second", "median", "least", "most");
+}
+
+static void print_guesses(const mosa_engine_stats *stats) {
+    if (stats->drafted)
+        printf("%.0f tokens guessed ahead, %.0f stood (%.0f%%)\n", (double)stats->drafted, (double)stats->accepted,
+               100.0 * (double)stats->accepted / (double)stats->drafted);
 }
 
 static mosa_status run(mosa_command_call *call, mosa_error *err) {
@@ -246,13 +255,17 @@ static mosa_status run(mosa_command_call *call, mosa_error *err) {
         if (status == MOSA_OK) status = run_tests(&b, streams, count, err);
         if (status == MOSA_OK && b.values->ops) status = profile_ops(&b, err);
     }
+    mosa_engine_stats stats = {0};
+    if (status == MOSA_OK) mosa_engine_get_stats(b.engine, &stats);
+    if (status == MOSA_OK && !b.values->json) print_guesses(&stats);
     if (status == MOSA_OK && b.values->json) {
-        json_t *all =
-            json_pack("{s:s, s:s, s:s, s:I, s:f, s:f, s:f, s:f, s:O, s:o*, s:o*}", "model", b.info.name, "quantization",
-                      b.info.quantization, "device", b.info.device, "weight_bytes", (json_int_t)b.info.weight_bytes,
-                      "load_s", (double)b.info.load_ns * 1e-9, "read_bandwidth", b.limits.read_bytes_per_s,
-                      "f32_ops_per_s", b.limits.f32_ops_per_s, "int8_ops_per_s", b.limits.int8_ops_per_s, "results",
-                      b.results, "prefill_ops", b.ops[0], "decode_ops", b.ops[1]);
+        json_t *all = json_pack("{s:s, s:s, s:s, s:I, s:f, s:f, s:f, s:f, s:I, s:I, s:O, s:o*, s:o*}", "model",
+                                b.info.name, "quantization", b.info.quantization, "device", b.info.device,
+                                "weight_bytes", (json_int_t)b.info.weight_bytes, "load_s",
+                                (double)b.info.load_ns * 1e-9, "read_bandwidth", b.limits.read_bytes_per_s,
+                                "f32_ops_per_s", b.limits.f32_ops_per_s, "int8_ops_per_s", b.limits.int8_ops_per_s,
+                                "drafted", (json_int_t)stats.drafted, "accepted", (json_int_t)stats.accepted, "results",
+                                b.results, "prefill_ops", b.ops[0], "decode_ops", b.ops[1]);
         MOSA_AUTO_FREE char *text = all ? json_dumps(all, JSON_INDENT(2)) : NULL;
         puts(text ? text : "{}");
         json_decref(all);

@@ -4,6 +4,7 @@
 #include "cli/command.h"
 #include "cli/model_path.h"
 #include "cli/settings.h"
+#include "cli/sizes.h"
 #include "link/link_server.h"
 
 #include <fcntl.h>
@@ -109,6 +110,12 @@ static mosa_status run(mosa_command_call *call, mosa_error *err) {
     if (is_inherited(address)) depend_on_parent();
     mosa_engine *engine;
     MOSA_TRY(open_engine(settings, &engine, err));
+    if (!is_inherited(address)) { // a gateway that started it shows this itself
+        mosa_engine_info info;
+        mosa_engine_get_info(engine, &info);
+        mosa_print_sizes(stdout, &info);
+        fflush(stdout);
+    }
     mosa_link_server_options options = {
         .address = address,
         .token = getenv("MOSA_LINK_TOKEN"),

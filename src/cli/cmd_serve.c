@@ -7,6 +7,7 @@
 #include "cli/command.h"
 #include "cli/model_path.h"
 #include "cli/settings.h"
+#include "cli/sizes.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -174,16 +175,15 @@ static void print_address(const server *server) {
 static void print_engine(const server *server, int index, const mosa_engine_status *status) {
     const mosa_engine_info *info = &status->hello.info;
     const mosa_settings *s = server->settings;
-    printf("model  %s (%s, %.1f M parameters, %s)\n", mosa_api_model_name(server->api, index), info->architecture,
+    printf("model   %s (%s, %.1f M parameters, %s)\n", mosa_api_model_name(server->api, index), info->architecture,
            (double)info->parameters / 1e6, info->quantization);
-    printf("engine %s; context %" PRId64 " tokens; KV %" PRId64 " pages of %d tokens, %.1f MiB; ready in %.2f s\n",
-           info->device, info->context_tokens, info->kv_pages, info->page_tokens, (double)info->kv_bytes / (1 << 20),
-           (double)info->load_ns / 1e9);
+    printf("engine  %s; ready in %.2f s\n", info->device, (double)info->load_ns / 1e9);
+    mosa_print_sizes(stdout, info);
     const char *route = info->can_generate ? "chat/completions" : info->can_score ? "rerank" : "embeddings";
     const char *rest = info->can_generate ? "\"stream\":true,\"messages\":[{\"role\":\"user\",\"content\":\"Hello!\"}]"
                        : info->can_score  ? "\"query\":\"Hello?\",\"documents\":[\"Hello!\",\"Good bye.\"]"
                                           : "\"input\":\"Hello!\"";
-    printf("try    curl http://%s:%d/v1/%s -H 'Content-Type: application/json'%s -d '{\"model\":\"%s\",%s}'\n",
+    printf("try     curl http://%s:%d/v1/%s -H 'Content-Type: application/json'%s -d '{\"model\":\"%s\",%s}'\n",
            shown_host(s->server.host), mosa_api_port(server->api), route,
            s->server.api_keys.count ? " -H \"Authorization: Bearer $MOSA_SERVER_API_KEY\"" : "",
            mosa_api_model_name(server->api, index), rest);

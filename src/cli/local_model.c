@@ -102,6 +102,8 @@ mosa_status mosa_local_answer_tokens(mosa_engine *engine, const mosa_local_flags
     request.sampling.top_k = (int)flags->top_k;
     request.sampling.min_p = (float)flags->min_p;
     request.sampling.seed = (uint64_t)flags->seed;
+    mosa_engine_stats stats_before, stats;
+    mosa_engine_get_stats(engine, &stats_before);
     stream_state state = {.answer = answer, .stream = stream, .begin_ns = mosa_clock_ns()};
     struct sigaction ours = {.sa_handler = on_interrupt}, before;
     interrupted = 0;
@@ -109,6 +111,9 @@ mosa_status mosa_local_answer_tokens(mosa_engine *engine, const mosa_local_flags
     mosa_status status = mosa_engine_generate(engine, &request, on_event, &state, err);
     sigaction(SIGINT, &before, NULL);
     answer->total_ns = (int64_t)(mosa_clock_ns() - state.begin_ns);
+    mosa_engine_get_stats(engine, &stats);
+    answer->drafted = stats.drafted - stats_before.drafted;
+    answer->accepted = stats.accepted - stats_before.accepted;
     return status;
 }
 
@@ -119,4 +124,7 @@ void mosa_local_print_stats(const mosa_local_answer *a) {
             a->cached_tokens, first, first > 0 ? read / first : 0.0);
     fprintf(stderr, "%d tokens generated, %.1f tokens/s\n", a->completion_tokens,
             rest > 0 && a->completion_tokens > 1 ? (a->completion_tokens - 1) / rest : 0.0);
+    if (a->drafted)
+        fprintf(stderr, "%llu tokens guessed ahead, %llu stood (%.0f%%)\n", (unsigned long long)a->drafted,
+                (unsigned long long)a->accepted, 100.0 * (double)a->accepted / (double)a->drafted);
 }

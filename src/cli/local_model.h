@@ -136,6 +136,7 @@ typedef struct mosa_local_answer {
     int32_t prompt_tokens, cached_tokens, completion_tokens;
     int64_t first_token_ns; // from submission
     int64_t total_ns;
+    uint64_t drafted, accepted; // tokens guessed ahead, and those that stood
     mosa_finish finish;
 } mosa_local_answer;
 

@@ -2,6 +2,7 @@
 #include "engine/engine_internal.h"
 
 #include "base/clock.h"
+#include "base/memory.h"
 #include "base/utf8.h"
 
 #include <errno.h>
@@ -147,12 +148,15 @@ static void fill_info(mosa_engine *e) {
 
 static mosa_status open_model(mosa_engine *e, const mosa_engine_options *o, mosa_error *err) {
     mosa_backend_options backend = {.device = o->device, .threads = o->threads};
+    mosa_memory memory;
+    mosa_memory_measure("", &memory);
     mosa_model_options model = {.path = o->model,
                                 .threads = o->threads,
                                 .context = o->context_tokens,
                                 .max_rows = o->max_batch_tokens,
                                 .encoder_rows = ENCODER_ROWS,
-                                .max_outputs = e->max_outputs};
+                                .max_outputs = e->max_outputs,
+                                .memory_bytes = memory.total};
     if (o->max_adapters > 0) model.max_adapter_rank = o->max_adapter_rank;
     MOSA_TRY(quantize_type(o, &model.quantize, err));
     MOSA_TRY(mosa_backend_open(&backend, &e->backend, err));

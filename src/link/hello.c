@@ -8,15 +8,16 @@
 void mosa_link_put_hello(mosa_buf *out, const mosa_link_hello *hello) {
     const mosa_engine_info *info = &hello->info;
     json_t *json = json_pack(
-        "{ss ss sI  ss ss ss sI sI sI si si si sI sI sI sI si sI ss sb sb sb}", "version", hello->version, "token",
-        hello->token, "pid", (json_int_t)hello->pid, "name", info->name, "architecture", info->architecture,
+        "{ss ss sI  ss ss ss sI sI sI si si si sI sI sI sI si sI ss sb sb sb sI sI}", "version", hello->version,
+        "token", hello->token, "pid", (json_int_t)hello->pid, "name", info->name, "architecture", info->architecture,
         "quantization", info->quantization, "parameters", (json_int_t)info->parameters, "context_tokens",
         (json_int_t)info->context_tokens, "train_context_tokens", (json_int_t)info->train_context_tokens, "vocab_size",
         info->vocab_size, "width", info->width, "layers", info->layers, "weight_bytes", (json_int_t)info->weight_bytes,
         "kv_bytes", (json_int_t)info->kv_bytes, "scratch_bytes", (json_int_t)info->scratch_bytes, "kv_pages",
         (json_int_t)info->kv_pages, "page_tokens", info->page_tokens, "load_ns", (json_int_t)info->load_ns, "device",
         info->device, "can_embed", (int)info->can_embed, "can_generate", (int)info->can_generate, "can_score",
-        (int)info->can_score);
+        (int)info->can_score, "kv_token_bytes", (json_int_t)info->kv_token_bytes, "draft_weight_bytes",
+        (json_int_t)info->draft_weight_bytes);
     char *text = json ? json_dumps(json, JSON_COMPACT) : NULL;
     if (text) mosa_link_frame_put(out, MOSA_LINK_HELLO, 0, text, strlen(text));
     // json_pack refuses names that are not UTF-8; the buffer's failure flag carries that to the caller.
@@ -60,7 +61,9 @@ static bool read_hello(const json_t *json, mosa_link_hello *hello) {
         get_int(json, "kv_bytes", INT64_MAX, &info->kv_bytes) &&
         get_int(json, "scratch_bytes", INT64_MAX, &info->scratch_bytes) &&
         get_int(json, "kv_pages", INT64_MAX, &info->kv_pages) && get_int(json, "page_tokens", INT32_MAX, &page) &&
-        get_int(json, "load_ns", INT64_MAX, &info->load_ns);
+        get_int(json, "load_ns", INT64_MAX, &info->load_ns) &&
+        get_int(json, "kv_token_bytes", INT64_MAX, &info->kv_token_bytes) &&
+        get_int(json, "draft_weight_bytes", INT64_MAX, &info->draft_weight_bytes);
     info->vocab_size = (int)vocab;
     info->width = (int)width;
     info->layers = (int)layers;

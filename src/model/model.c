@@ -110,6 +110,21 @@ static mosa_status make_view(const mosa_decoder_weight *weight, mosa_tensor_view
     return MOSA_OK;
 }
 
+// Before anything is read: a machine that runs out of memory on the way kills somebody.
+static mosa_status check_fits(const mosa_decoder *decoder, const mosa_model_options *options, mosa_error *err) {
+    int64_t need = 0;
+    for (int i = 0; i < decoder->n_weights; i++) {
+        const mosa_decoder_weight *weight = &decoder->weights[i];
+        size_t bytes = weight->view.bytes;
+        (void)mosa_dtype_bytes(weight->dtype, weight->view.n_elements, &bytes); // as stored where it is not block-sized
+        need += (int64_t)bytes;
+    }
+    if (options->memory_bytes == 0 || need <= options->memory_bytes) return MOSA_OK;
+    mosa_fail(err, MOSA_ELIMIT, "%s: the weights take %.1f GiB, there are %.1f GiB of memory", options->path,
+              (double)need / (1 << 30), (double)options->memory_bytes / (1 << 30));
+    return mosa_hint(err, "take a smaller or more strongly quantised model, or raise the memory limit");
+}
+
 static mosa_status load_weights(mosa_model *model, const mosa_decoder *decoder, mosa_pool *pool, mosa_error *err) {
     int count = decoder->n_weights;
     model->weights = MOSA_ARENA_ARRAY(&model->arena, mosa_weight *, (size_t)count);
@@ -169,6 +184,7 @@ static mosa_status open_into(mosa_model *model, const mosa_model_options *option
         MOSA_TRY(build_part(model, &decoder, i, rows, err));
     }
     if (model->max_adapter_rank > 0) MOSA_TRY(build_adapted(model, model->max_rows, err));
+    MOSA_TRY(check_fits(&decoder, options, err));
     // Only quantising needs threads here: packing is the backend's, with its own.
     mosa_pool *pool = NULL;
     if (options->quantize != MOSA_F32) MOSA_TRY(mosa_pool_create(options->threads, &pool, err));

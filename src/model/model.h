@@ -24,6 +24,7 @@ typedef struct mosa_model_options {
     int64_t max_rows;     // T of one body run
     int64_t encoder_rows; // T of an encoder is at least its context, or this if that is less: it runs whole sequences
     int64_t max_outputs;  // R of one head run
+    int64_t memory_bytes; // refuse weights that are larger; 0 = load whatever it takes
     int max_adapter_rank; // largest rank of a LoRA adapter; 0 = none can be used
 } mosa_model_options;
 

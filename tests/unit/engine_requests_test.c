@@ -1,4 +1,5 @@
 // What a request may ask for and what it gets: limits, stops, log-probabilities, embeddings, cancellation, full queues.
+#include "model/model.h"
 #include "mosa/mosa.h"
 
 #include "base/status.h"
@@ -358,6 +359,26 @@ static void impossible_options_are_refused_with_their_name(void **state) {
     assert_null(engine);
 }
 
+static void memory_is_counted_and_what_does_not_fit_refused(void **state) {
+    (void)state;
+    mosa_engine *engine = NULL;
+    mosa_error err;
+    mosa_engine_info info;
+    engine = open_with((mosa_engine_options){.max_sequences = 2, .context_tokens = 64});
+    mosa_engine_get_info(engine, &info);
+    assert_int_equal(info.kv_token_bytes * info.page_tokens * info.kv_pages, info.kv_bytes);
+    assert_int_equal(info.kv_pages, 4);
+    mosa_engine_close(engine);
+    mosa_backend *backend;
+    mosa_model *model;
+    mosa_model_options tight = {.path = MODEL, .max_rows = 8, .max_outputs = 1, .memory_bytes = 1000};
+    assert_int_equal(mosa_backend_open(&(mosa_backend_options){.device = "cpu", .threads = 1}, &backend, &err),
+                     MOSA_OK);
+    assert_int_equal(mosa_model_open(backend, &tight, &model, &err), MOSA_ELIMIT);
+    assert_non_null(strstr(err.message, "GiB"));
+    backend->ops->destroy(backend);
+}
+
 static void a_model_is_quantised_at_load(void **state) {
     (void)state;
     static outcome o;
@@ -456,6 +477,7 @@ int main(void) {
         cmocka_unit_test(requests_that_can_never_run_are_refused_at_once),
         cmocka_unit_test(a_full_queue_says_busy_and_empties_again),
         cmocka_unit_test(impossible_options_are_refused_with_their_name),
+        cmocka_unit_test(memory_is_counted_and_what_does_not_fit_refused),
         cmocka_unit_test(a_model_is_quantised_at_load),
         cmocka_unit_test(a_strange_name_is_told_in_whole_characters),
         cmocka_unit_test(test_profile_adds_up_ops),

@@ -247,12 +247,17 @@ static void the_events_of_a_step_travel_in_one_frame(void **state) {
 static void greetings_statistics_and_errors_travel(void **state) {
     (void)state;
     mosa_buf buf = {0};
-    mosa_link_hello
-        hello = {.info = {.name = "tiny", .width = 64, .context_tokens = 1 << 20, .can_embed = true, .can_score = true},
-                 .version = "1.2.3",
-                 .token = "secret",
-                 .pid = 42},
-        got_hello;
+    mosa_link_hello hello = {.info = {.name = "tiny",
+                                      .width = 64,
+                                      .context_tokens = 1 << 20,
+                                      .kv_token_bytes = 22528,
+                                      .draft_weight_bytes = 7,
+                                      .can_embed = true,
+                                      .can_score = true},
+                             .version = "1.2.3",
+                             .token = "secret",
+                             .pid = 42},
+                    got_hello;
     mosa_link_put_hello(&buf, &hello);
     mosa_link_frame frame = parse(&buf);
     assert_int_equal(mosa_link_get_hello(&frame, &got_hello, NULL), MOSA_OK);
