@@ -56,6 +56,7 @@ static void on_hello(void *user, const mosa_link_hello *hello) {
 static void on_adapter(void *user, uint64_t id, const mosa_link_adapter_done *done) {
     mosa_gateway *gateway = user;
     if (id == 0) {
+        if (gateway->restoring == 0) return; // nobody asked
         mosa_gateway_note_restored(gateway, done);
         if (--gateway->restoring == 0) become_ready(gateway);
         return;
