@@ -27,9 +27,9 @@ typedef struct mosa_engine mosa_engine;
 
 typedef struct mosa_engine_options {
     const char *model;       // GGUF file (or first part of a split one) or Hugging Face folder
-    const char *device;      // "cpu" (default), "cpu:ref" (plain C kernels only)
+    const char *device;      // "cpu" (default), "cpu:ref" (plain C kernels only), "cpu:avx2"
     const char *quantize;    // NULL: as stored; "q8_0" or "q4_k": quantise the matrices of an unquantised model at load
-    const char *kv_type;     // "f16" (default) or "f32"
+    const char *kv_type;     // "f16" (default), "f32", or "q8_0": int8 with scales, about half of f16
     int threads;             // 0 = all CPUs this process may use
     int64_t context_tokens;  // longest sequence; 0 = the model's own limit, cut to what kv_memory_bytes can hold
     int64_t kv_memory_bytes; // memory for KV pages; 0 = enough for max_sequences at 4096 tokens or one full context

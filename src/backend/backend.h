@@ -26,7 +26,7 @@ typedef struct mosa_kv_spec {
     int layers, kv_heads, head_width;
     int page_tokens;   // positions per page; a multiple of 16 that divides MOSA_ATTENTION_SPLIT
     int64_t pages;     // pages in the pool; a page id names the same slot in every layer
-    mosa_dtype dtype;  // MOSA_F32 or MOSA_F16
+    mosa_dtype dtype;  // MOSA_F32, MOSA_F16 or MOSA_Q8_0
     int value_width;   // columns of a head's values; 0 = head_width
     bool value_in_key; // values are the first columns of the keys: no room is kept for them
 } mosa_kv_spec;

@@ -17,8 +17,9 @@ static int64_t pages_for(int64_t tokens) {
 }
 
 static mosa_status kv_dtype(const mosa_engine_options *o, mosa_dtype *out, mosa_error *err) {
-    if (mosa_dtype_from_name(o->kv_type, out) && (*out == MOSA_F32 || *out == MOSA_F16)) return MOSA_OK;
-    return mosa_fail(err, MOSA_EINVALID, "kv_type is \"%s\", must be f16 or f32", o->kv_type);
+    if (mosa_dtype_from_name(o->kv_type, out) && (*out == MOSA_F32 || *out == MOSA_F16 || *out == MOSA_Q8_0))
+        return MOSA_OK;
+    return mosa_fail(err, MOSA_EINVALID, "kv_type is \"%s\", must be f16, f32 or q8_0", o->kv_type);
 }
 
 static mosa_kv_spec kv_spec_of(const mosa_model *model, mosa_dtype dtype) {

@@ -1,8 +1,10 @@
-// Attention: AVX2 against the reference bit for bit, over pages and over packed rows, with windows, caps, groups and
-// any number of threads.
+// Attention: the fast kernels against the reference bit for bit, over pages and over packed rows, with windows, caps,
+// groups, sinks, values of other widths and any number of threads.
 //
 // attention_test --bench prints GFLOP/s and GB/s of keys and values by one thread.
 #include "op_problem.h"
+
+#include "backend/cpu/kv_page.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -87,7 +89,7 @@ static void random_shapes_match_the_reference(void **state) {
     (void)state;
     static const int widths[] = {8, 16, 24, 40, 64, 80, 96, 128, 160, 256, 12};
     static const int groups[] = {1, 2, 3, 4, 5, 7, 8, 12, 33};
-    for (uint64_t i = 0; i < 33; i++) {
+    for (uint64_t i = 0; i < 120; i++) {
         attention_case c = {0};
         op_begin(&c.p, 1, 600 + i);
         op_problem draws = c.p;
@@ -103,7 +105,8 @@ static void random_shapes_match_the_reference(void **state) {
         bool paged = i % 3 != 2;
         cut_segments(&c, 600, paged);
         if (paged) {
-            over_pages(&c, i % 2 ? 16 : 32, i % 4 < 2 ? MOSA_F16 : MOSA_F32);
+            static const mosa_dtype dtypes[] = {MOSA_F16, MOSA_Q8_0, MOSA_F32, MOSA_Q8_0};
+            over_pages(&c, i % 2 ? 16 : 32, dtypes[i % 4]);
         } else {
             c.attrs.attention.causal = i % 2;
             over_rows(&c);
@@ -129,16 +132,16 @@ static void packed_rows_and_pages_agree(void **state) {
     memcpy((float *)paged.p.args.in[0], op_data(&packed.p, packed.q), sizeof(float) * ROWS * 3 * HEADS * WIDTH);
     for (int j = 0; j < ROWS; j++)
         for (int g = 0; g < HEADS; g++) {
-            float *at = (float *)(void *)mosa_kv_head(paged.kv, 1, paged.pages[j / 16], g) + j % 16 * WIDTH;
+            unsigned char *head = mosa_kv_head(paged.kv, 1, paged.pages[j / 16], g);
             size_t from = ((size_t)j * HEADS + (size_t)g) * WIDTH;
-            memcpy(at, op_data(&packed.p, packed.k) + from, WIDTH * sizeof *at);
-            memcpy(at + 16 * WIDTH, op_data(&packed.p, packed.v) + from, WIDTH * sizeof *at);
+            mosa_kv_store_key(paged.kv, head, j % 16, op_data(&packed.p, packed.k) + from);
+            mosa_kv_store_value(paged.kv, head + paged.kv->v_offset, j % 16, op_data(&packed.p, packed.v) + from);
         }
-    for (int fast = 0; fast <= (int)op_has_avx2(); fast++) {
-        mosa_cpu_kernel kernel = op_kernel(MOSA_OP_ATTENTION, fast);
+    for (op_isa isa = OP_REF; isa <= op_best_isa(); isa++) {
+        mosa_cpu_kernel kernel = op_kernel(MOSA_OP_ATTENTION, isa);
         op_run(&packed.p, &kernel, 2);
         op_run(&paged.p, &kernel, 3);
-        op_assert_same(&paged.p, 0, packed.p.out[0], fast ? "avx2, pages against rows" : "ref, pages against rows");
+        op_assert_same(&paged.p, 0, packed.p.out[0], kernel.isa);
     }
     close_case(&packed);
     close_case(&paged);
@@ -168,8 +171,8 @@ static void values_of_later_positions_do_not_leak(void **state) {
         op_data(&c.p, c.k)[20 * WIDTH + i] = NAN;
         op_data(&c.p, c.v)[20 * WIDTH + i] = INFINITY;
     }
-    for (int fast = 0; fast <= (int)op_has_avx2(); fast++) {
-        mosa_cpu_kernel kernel = op_kernel(MOSA_OP_ATTENTION, fast);
+    for (op_isa isa = OP_REF; isa <= op_best_isa(); isa++) {
+        mosa_cpu_kernel kernel = op_kernel(MOSA_OP_ATTENTION, isa);
         op_run(&c.p, &kernel, 2);
         for (int i = 0; i < 20 * 2 * WIDTH; i++) assert_true(isfinite(c.p.out[0][i]));
         assert_false(isfinite(c.p.out[0][20 * 2 * WIDTH]));
@@ -178,7 +181,7 @@ static void values_of_later_positions_do_not_leak(void **state) {
 }
 
 static void bench_case(const char *name, int32_t rows, int32_t begin, int group, int kv_heads, int width,
-                       mosa_dtype dtype) {
+                       mosa_dtype dtype, op_isa isa) {
     attention_case c = {0};
     op_begin(&c.p, rows, 1);
     set_attrs(&c, group, kv_heads, width);
@@ -190,28 +193,28 @@ static void bench_case(const char *name, int32_t rows, int32_t begin, int group,
     double positions = 0;
     for (int32_t r = 0; r < rows; r++) positions += begin + r + 1;
     double flops = positions * group * kv_heads * width * 4;
-    double bytes = (double)(begin + rows) * kv_heads * width * 2 * (dtype == MOSA_F16 ? 2 : 4);
-    mosa_cpu_kernel fast = op_kernel(MOSA_OP_ATTENTION, true);
+    double bytes = (double)(begin + rows) * kv_heads * width * 2 * mosa_dtype_bits(dtype) / 8;
+    mosa_cpu_kernel fast = op_kernel(MOSA_OP_ATTENTION, isa);
     double seconds = op_time(&c.p, &fast);
-    printf("%-10s rows %4d at %5d, %2d x %d heads of %3d, %s: %9.1f us %6.1f GFLOP/s %6.2f GB/s\n", name, rows, begin,
-           kv_heads, group, width, mosa_dtype_name(dtype), seconds * 1e6, flops / seconds * 1e-9,
+    printf("%-6s %-7s rows %3d at %5d, %2d x %d heads of %3d, %-4s: %9.1f us %6.1f GFLOP/s %6.2f GB/s\n", fast.isa,
+           name, rows, begin, kv_heads, group, width, mosa_dtype_name(dtype), seconds * 1e6, flops / seconds * 1e-9,
            bytes / seconds * 1e-9);
     free(pages);
     close_case(&c);
 }
 
 static int bench(void) {
-    static const struct {
-        int group, kv_heads, width;
-    } models[] = {{4, 8, 64}, {8, 4, 64}, {4, 8, 128}, {1, 32, 64}, {2, 8, 128}};
-    for (size_t m = 0; m < MOSA_COUNT(models); m++)
-        for (int half = 0; half < 2; half++) {
-            mosa_dtype dtype = half ? MOSA_F16 : MOSA_F32;
-            bench_case("decode", 1, 500, models[m].group, models[m].kv_heads, models[m].width, dtype);
-            bench_case("decode", 1, 2500, models[m].group, models[m].kv_heads, models[m].width, dtype);
-            bench_case("prefill", 128, 0, models[m].group, models[m].kv_heads, models[m].width, dtype);
-            bench_case("prefill", 128, 2000, models[m].group, models[m].kv_heads, models[m].width, dtype);
-        }
+    static const struct { int group, kv_heads, width; } models[] = {{8, 4, 64}, {4, 8, 128}, {1, 32, 64}};
+    static const mosa_dtype dtypes[] = {MOSA_F32, MOSA_F16, MOSA_Q8_0};
+    for (op_isa isa = OP_AVX2; isa <= op_best_isa(); isa++)
+        for (size_t m = 0; m < MOSA_COUNT(models); m++)
+            for (size_t d = 0; d < MOSA_COUNT(dtypes); d++) {
+                int group = models[m].group, kv_heads = models[m].kv_heads, width = models[m].width;
+                bench_case("decode", 1, 500, group, kv_heads, width, dtypes[d], isa);
+                bench_case("decode", 1, 8000, group, kv_heads, width, dtypes[d], isa);
+                bench_case("prefill", 128, 0, group, kv_heads, width, dtypes[d], isa);
+                bench_case("prefill", 48, 8000, group, kv_heads, width, dtypes[d], isa);
+            }
     return 0;
 }
 

@@ -1,9 +1,9 @@
 // See op_problem.h.
 #include "op_problem.h"
 
+#include "backend/cpu/kv_page.h"
 #include "base/rng.h"
 #include "graph/op.h"
-#include "tensor/half.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -178,31 +178,40 @@ void op_assert_same(const op_problem *p, int number, const float *expected, cons
                      (long long)(i % columns), (long long)columns, (double)p->out[number][i], (double)expected[i]);
 }
 
-mosa_cpu_kernel op_kernel(mosa_op op, bool fast) {
+mosa_cpu_kernel op_kernel(mosa_op op, op_isa isa) {
     mosa_cpu_kernels table;
     mosa_cpu_kernels_ref(&table);
 #if defined(__x86_64__)
-    if (fast) mosa_cpu_kernels_avx2(&table);
+    if (isa >= OP_AVX2) mosa_cpu_kernels_avx2(&table);
+    if (isa >= OP_AVX512) mosa_cpu_kernels_avx512(&table);
 #endif
     return table.op[op];
 }
 
-bool op_has_avx2(void) {
+op_isa op_best_isa(void) {
     mosa_cpu_features features = mosa_cpu_detect();
-    return features.avx2 && features.fma && features.f16c;
+    if (!features.avx2 || !features.fma || !features.f16c) return OP_REF;
+    return features.avx512 ? OP_AVX512 : OP_AVX2;
+}
+
+bool op_has_avx2(void) {
+    return op_best_isa() >= OP_AVX2;
 }
 
 void op_compare(op_problem *p) {
     static const int threads[] = {1, 2, 3, OP_THREADS_MAX};
-    mosa_cpu_kernel ref = op_kernel(p->args.node->op, false), fast = op_kernel(p->args.node->op, true);
+    mosa_cpu_kernel ref = op_kernel(p->args.node->op, OP_REF);
     op_run(p, &ref, 3);
     float *expected[MOSA_NODE_OUTPUTS_MAX] = {NULL};
     for (int o = 0; o < MOSA_NODE_OUTPUTS_MAX; o++)
         if (p->out[o]) expected[o] = op_take_output(p, o);
-    for (size_t i = 0; op_has_avx2() && i < MOSA_COUNT(threads); i++) {
-        op_run(p, &fast, threads[i]);
-        for (int o = 0; o < MOSA_NODE_OUTPUTS_MAX; o++)
-            if (p->out[o]) op_assert_same(p, o, expected[o], "avx2");
+    for (op_isa isa = OP_AVX2; isa <= op_best_isa(); isa++) {
+        mosa_cpu_kernel fast = op_kernel(p->args.node->op, isa);
+        for (size_t i = 0; i < MOSA_COUNT(threads); i++) {
+            op_run(p, &fast, threads[i]);
+            for (int o = 0; o < MOSA_NODE_OUTPUTS_MAX; o++)
+                if (p->out[o]) op_assert_same(p, o, expected[o], fast.isa);
+        }
     }
     for (int o = 0; o < MOSA_NODE_OUTPUTS_MAX; o++) free(expected[o]);
 }
@@ -225,21 +234,30 @@ double op_time(op_problem *p, const mosa_cpu_kernel *kernel) {
     return best;
 }
 
+// Random keys and values for all positions of a page's head.
+static void fill_head(op_problem *p, const mosa_kv *kv, unsigned char *head) {
+    float x[MOSA_HEAD_WIDTH_MAX];
+    for (int position = 0; position < kv->spec.page_tokens; position++) {
+        size_t group = (size_t)position / MOSA_KV_GROUP;
+        op_fill(p, x, kv->spec.head_width, 1);
+        mosa_kv_store_key(kv, head + group * kv->key_group, position % MOSA_KV_GROUP, x);
+        int value_width = mosa_kv_value_width(&kv->spec);
+        op_fill(p, x, value_width, 1);
+        if (value_width)
+            mosa_kv_store_value(kv, head + kv->v_offset + group * kv->value_group, position % MOSA_KV_GROUP, x);
+    }
+}
+
 mosa_kv *op_kv_create(op_problem *p, const mosa_kv_spec *spec) {
     mosa_kv *kv = must(calloc(1, sizeof *kv));
-    size_t element = spec->dtype == MOSA_F16 ? 2 : 4;
     kv->spec = *spec;
-    kv->v_offset = (size_t)spec->page_tokens * (size_t)spec->head_width * element;
-    kv->head_stride = kv->v_offset + (size_t)spec->page_tokens * (size_t)mosa_kv_value_width(spec) * element;
-    kv->page_stride = kv->head_stride * (size_t)spec->kv_heads;
-    kv->layer_stride = kv->page_stride * (size_t)spec->pages;
-    size_t count = kv->layer_stride * (size_t)spec->layers / element;
-    kv->data = must(aligned_alloc(64, (count * element + 63) / 64 * 64));
-    for (size_t i = 0; i < count; i++) {
-        float x = (float)(op_uniform(p) * 2 - 1);
-        uint16_t half = mosa_f16_from_f32(x);
-        memcpy(kv->data + i * element, element == 2 ? (const void *)&half : (const void *)&x, element);
-    }
+    mosa_kv_lay_out(kv);
+    size_t bytes = kv->layer_stride * (size_t)spec->layers;
+    kv->data = must(aligned_alloc(64, bytes));
+    memset(kv->data, 0, bytes);
+    for (int layer = 0; layer < spec->layers; layer++)
+        for (int64_t page = 0; page < spec->pages; page++)
+            for (int g = 0; g < spec->kv_heads; g++) fill_head(p, kv, mosa_kv_head(kv, layer, page, g));
     return kv;
 }
 

@@ -7,6 +7,8 @@
 
 enum { OP_THREADS_MAX = 8 };
 
+typedef enum op_isa { OP_REF, OP_AVX2, OP_AVX512 } op_isa; // each over the one before it
+
 typedef struct op_problem {
     mosa_graph *graph;
     mosa_cpu_args args;
@@ -42,13 +44,15 @@ void op_run(op_problem *p, const mosa_cpu_kernel *kernel, int n_threads);
 float *op_take_output(op_problem *p, int number); // a copy, to free
 void op_assert_same(const op_problem *p, int number, const float *expected, const char *what);
 
-// Compares a fast kernel with the reference in all outputs, with 1, 2, 3 and 8 threads. A no-op without AVX2.
+// Compares the fast kernels with the reference in all outputs, with 1, 2, 3 and 8 threads: those that this processor
+// runs.
 void op_compare(op_problem *p);
 
+op_isa op_best_isa(void); // that this processor runs
 bool op_has_avx2(void);
-// Seconds of one call of the AVX2 kernel by one thread, the best of many.
+// Seconds of one call of a kernel by one thread, the best of many.
 double op_time(op_problem *p, const mosa_cpu_kernel *kernel);
-mosa_cpu_kernel op_kernel(mosa_op op, bool fast);
+mosa_cpu_kernel op_kernel(mosa_op op, op_isa isa);
 
 // KV pages with random contents, and a page list for a segment.
 mosa_kv *op_kv_create(op_problem *p, const mosa_kv_spec *spec);

@@ -130,11 +130,11 @@ static unsigned char *written_pages(op_problem *p, mosa_kv *kv, bool fast, int n
 static void keys_and_values_are_stored_as_the_reference_stores_them(void **state) {
     (void)state;
     static const int widths[] = {4, 8, 20, 64, 128};
-    for (size_t i = 0; i < 4 * MOSA_COUNT(widths) && op_has_avx2(); i++) {
+    for (size_t i = 0; i < 12 * MOSA_COUNT(widths) && op_has_avx2(); i++) {
         op_problem p;
         op_begin(&p, 1 + (int32_t)(i * 13 % 70), 500 + i);
-        int width = widths[i / 4], heads = 1 + (int)op_below(&p, 3);
-        mosa_kv_spec spec = {2, heads, width, 16, 8, i % 2 ? MOSA_F16 : MOSA_F32};
+        int width = widths[i / 12], heads = 1 + (int)op_below(&p, 3);
+        mosa_kv_spec spec = {2, heads, width, 16, 8, i % 3 == 0 ? MOSA_F32 : i % 3 == 1 ? MOSA_F16 : MOSA_Q8_0};
         mosa_kv *kv = op_kv_create(&p, &spec);
         int32_t pages[6] = {5, 0, 7, 2, 1, 6};
         mosa_segment segments[2] = {{0, p.batch.rows, 9, 6, pages}};

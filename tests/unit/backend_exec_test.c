@@ -170,7 +170,7 @@ static void impossible_page_pools_are_refused(void **state) {
         {2, 2, 16, 512, 8, MOSA_F32},
         {2, 2, 16, 0, 8, MOSA_F32},
         {2, 2, 16, 16, 0, MOSA_F32},
-        {2, 2, 16, 16, 8, MOSA_Q8_0},
+        {2, 2, 16, 16, 8, MOSA_Q4_0},
         {2, 2, 16, 16, 8, MOSA_F32, .value_width = 2000},
         {2, 2, 16, 16, 8, MOSA_F32, .value_width = 17, .value_in_key = true},
         {2, 2, 2000, 16, 8, MOSA_F32},
@@ -185,6 +185,9 @@ static void impossible_page_pools_are_refused(void **state) {
     assert_int_equal(backend->ops->kv_page_bytes(&(mosa_kv_spec){2, 3, 64, 16, 8, MOSA_F16}), 2 * 3 * 2 * 16 * 64 * 2);
     mosa_kv_spec spec = {2, 3, 64, 16, 8, MOSA_F16, .value_width = 32};
     assert_int_equal(backend->ops->kv_page_bytes(&spec), 2 * 3 * 16 * (64 + 32) * 2);
+    spec.dtype = MOSA_Q8_0; // int8; an f16 scale for each 32 columns of a key, an f32 scale for each value
+    assert_int_equal(backend->ops->kv_page_bytes(&spec), 2 * 3 * 16 * (64 + 2 * 2 + 32 + 4));
+    spec.dtype = MOSA_F16;
     spec.value_in_key = true;
     assert_int_equal(backend->ops->kv_page_bytes(&spec), 2 * 3 * 16 * 64 * 2);
     backend->ops->destroy(backend);

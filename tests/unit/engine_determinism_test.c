@@ -18,10 +18,21 @@
 
 enum { PROMPT = 150, OUTPUT = 40, TOP = 3, CROWD = 32 };
 
-static const char *const models[] = {
-    FAMILIES "small-llama",    FAMILIES "small-llama/model-q8_0.gguf",    FAMILIES "small-mistral",
-    FAMILIES "small-qwen2",    FAMILIES "small-qwen3/model-q8_0.gguf",    FAMILIES "small-qwen2-moe/model-q8_0.gguf",
-    FAMILIES "small-deepseek", FAMILIES "small-deepseek/model-q8_0.gguf", FAMILIES "small-gpt-oss/model-mxfp4.gguf",
+typedef struct served {
+    const char *path, *kv_type;
+} served;
+
+static const served models[] = {
+    {FAMILIES "small-llama", "f16"},
+    {FAMILIES "small-llama/model-q8_0.gguf", "f16"},
+    {FAMILIES "small-llama/model-q8_0.gguf", "q8_0"},
+    {FAMILIES "small-mistral", "f16"},
+    {FAMILIES "small-qwen2", "f32"},
+    {FAMILIES "small-qwen3/model-q8_0.gguf", "f16"},
+    {FAMILIES "small-qwen2-moe/model-q8_0.gguf", "f16"},
+    {FAMILIES "small-deepseek", "f16"},
+    {FAMILIES "small-deepseek/model-q8_0.gguf", "q8_0"},
+    {FAMILIES "small-gpt-oss/model-mxfp4.gguf", "q8_0"},
 };
 
 typedef struct transcript {
@@ -46,10 +57,11 @@ static void make_prompt(uint64_t seed, int vocab, int32_t *tokens, int n) {
     for (int i = 0; i < n; i++) tokens[i] = (int32_t)mosa_rng_below(seed, (uint64_t)i, (uint64_t)vocab);
 }
 
-static mosa_engine *open_engine(const char *model, const setting *s) {
+static mosa_engine *open_engine(const served *model, const setting *s) {
     mosa_error err = {0};
     mosa_engine *engine = NULL;
-    mosa_engine_options options = {.model = model,
+    mosa_engine_options options = {.model = model->path,
+                                   .kv_type = model->kv_type,
                                    .threads = s->threads,
                                    .max_batch_tokens = s->chunk,
                                    .max_sequences = s->max_sequences,
@@ -107,7 +119,7 @@ static void run_until_done(mosa_engine *engine, uint64_t id, int pending, transc
     }
 }
 
-static void run_setting(const char *model, const setting *s, transcript *t) {
+static void run_setting(const served *model, const setting *s, transcript *t) {
     mosa_engine *engine = open_engine(model, s);
     memset(t, 0, sizeof *t);
     int pending = 1;
@@ -131,12 +143,12 @@ static void run_setting(const char *model, const setting *s, transcript *t) {
     mosa_engine_close(engine);
 }
 
-static void expect_equal(const char *model, const setting *s, const transcript *a, const transcript *b) {
+static void expect_equal(const served *model, const setting *s, const transcript *a, const transcript *b) {
     for (int i = 0; i < OUTPUT; i++)
         if (a->tokens[i] != b->tokens[i] || memcmp(&a->logprobs[i], &b->logprobs[i], sizeof(float)) != 0 ||
             memcmp(a->top[i], b->top[i], sizeof a->top[i]) != 0)
-            fail_msg("%s, %s: token %d is %d (%.9g), alone it was %d (%.9g)", model, s->name, i, b->tokens[i],
-                     b->logprobs[i], a->tokens[i], a->logprobs[i]);
+            fail_msg("%s with %s pages, %s: token %d is %d (%.9g), alone it was %d (%.9g)", model->path, model->kv_type,
+                     s->name, i, b->tokens[i], b->logprobs[i], a->tokens[i], a->logprobs[i]);
     assert_int_equal(a->text_len, b->text_len);
     assert_memory_equal(a->text, b->text, a->text_len);
 }
@@ -161,11 +173,11 @@ static void a_seeded_request_gives_the_same_bits_whatever_happens_around_it(void
     for (size_t m = 0; m < MOSA_COUNT(models); m++) {
         static transcript alone, other;
         const setting plain = {.name = "alone", .threads = 1, .max_sequences = 4, .no_prefix_cache = true};
-        run_setting(models[m], &plain, &alone);
+        run_setting(&models[m], &plain, &alone);
         assert_int_equal(alone.n, OUTPUT);
         for (size_t i = 0; i < MOSA_COUNT(settings); i++) {
-            run_setting(models[m], &settings[i], &other);
-            expect_equal(models[m], &settings[i], &alone, &other);
+            run_setting(&models[m], &settings[i], &other);
+            expect_equal(&models[m], &settings[i], &alone, &other);
         }
     }
 }
@@ -176,21 +188,21 @@ static void preempted_requests_continue_with_the_same_bits(void **state) {
     static transcript alone, other;
     mosa_engine_info info;
     const setting plain = {.name = "alone", .threads = 1, .max_sequences = 4, .no_prefix_cache = true};
-    mosa_engine *engine = open_engine(models[0], &plain);
+    mosa_engine *engine = open_engine(&models[0], &plain);
     mosa_engine_get_info(engine, &info);
     mosa_engine_close(engine);
-    run_setting(models[0], &plain, &alone);
+    run_setting(&models[0], &plain, &alone);
     setting tight = {.name = "preempted",
                      .threads = 2,
                      .chunk = 64,
                      .max_sequences = 16,
                      .crowd = true,
                      .kv_memory = info.kv_bytes / info.kv_pages * 14};
-    run_setting(models[0], &tight, &other);
-    expect_equal(models[0], &tight, &alone, &other);
+    run_setting(&models[0], &tight, &other);
+    expect_equal(&models[0], &tight, &alone, &other);
     tight.no_prefix_cache = true;
-    run_setting(models[0], &tight, &other);
-    expect_equal(models[0], &tight, &alone, &other);
+    run_setting(&models[0], &tight, &other);
+    expect_equal(&models[0], &tight, &alone, &other);
 }
 
 int main(void) {

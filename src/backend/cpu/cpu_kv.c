@@ -1,11 +1,8 @@
 // KV pages: one pool per model, zeroed by the system when first touched.
 #include "backend/cpu/cpu_backend.h"
+#include "backend/cpu/kv_page.h"
 
 #include <stdlib.h>
-
-static size_t element_bytes(const mosa_kv_spec *spec) {
-    return spec->dtype == MOSA_F16 ? 2 : 4;
-}
 
 static mosa_status check_spec(const mosa_kv_spec *spec, mosa_error *err) {
     if (spec->layers <= 0 || spec->layers > 1 << 16 || spec->kv_heads <= 0 || spec->kv_heads > 1 << 16 ||
@@ -18,16 +15,17 @@ static mosa_status check_spec(const mosa_kv_spec *spec, mosa_error *err) {
     if (spec->page_tokens <= 0 || spec->page_tokens % 16 || MOSA_ATTENTION_SPLIT % spec->page_tokens)
         return mosa_fail(err, MOSA_EINVALID, "kv: %d positions per page, must be a multiple of 16 that divides %d",
                          spec->page_tokens, (int)MOSA_ATTENTION_SPLIT);
-    if (spec->dtype != MOSA_F32 && spec->dtype != MOSA_F16)
-        return mosa_fail(err, MOSA_EUNSUPPORTED, "kv: pages are f32 or f16, not %s", mosa_dtype_name(spec->dtype));
+    if (spec->dtype != MOSA_F32 && spec->dtype != MOSA_F16 && spec->dtype != MOSA_Q8_0)
+        return mosa_fail(err, MOSA_EUNSUPPORTED, "kv: pages are f32, f16 or q8_0, not %s",
+                         mosa_dtype_name(spec->dtype));
     if (spec->pages <= 0 || spec->pages > INT32_MAX)
         return mosa_fail(err, MOSA_EINVALID, "kv: %lld pages are out of range", (long long)spec->pages);
     return MOSA_OK;
 }
 
 size_t mosa_cpu_kv_page_bytes(const mosa_kv_spec *spec) {
-    size_t columns = (size_t)spec->head_width + (size_t)mosa_kv_value_width(spec);
-    return (size_t)spec->layers * (size_t)spec->kv_heads * (size_t)spec->page_tokens * columns * element_bytes(spec);
+    size_t groups = (size_t)spec->layers * (size_t)spec->kv_heads * (size_t)spec->page_tokens / MOSA_KV_GROUP;
+    return groups * (mosa_kv_key_group_bytes(spec) + mosa_kv_value_group_bytes(spec));
 }
 
 double mosa_cpu_kv_element_bytes(const mosa_kv *kv) {
@@ -45,11 +43,7 @@ mosa_status mosa_cpu_kv_create(mosa_backend *backend, const mosa_kv_spec *spec, 
     mosa_kv *kv = calloc(1, sizeof *kv);
     if (!kv) return mosa_fail(err, MOSA_ENOMEM, "kv: out of memory");
     kv->spec = *spec;
-    kv->v_offset = (size_t)spec->page_tokens * (size_t)spec->head_width * element_bytes(spec);
-    kv->head_stride =
-        kv->v_offset + (size_t)spec->page_tokens * (size_t)mosa_kv_value_width(spec) * element_bytes(spec);
-    kv->page_stride = kv->head_stride * (size_t)spec->kv_heads;
-    kv->layer_stride = kv->page_stride * (size_t)spec->pages;
+    mosa_kv_lay_out(kv);
     kv->data = mosa_cpu_alloc(bytes);
     if (!kv->data) {
         free(kv);

@@ -130,12 +130,12 @@ static inline float *mosa_cpu_out_row(const mosa_cpu_args *args, int output, int
     return (float *)((char *)args->out[output] + row * args->out_stride[output]);
 }
 
-// KV pages on the CPU: for layer l, page p, kv head g: K rows [page_tokens][head_width], then V rows
-// [page_tokens][mosa_kv_value_width].
+// KV pages on the CPU: for layer l, page p, kv head g: groups of keys, then groups of values (kv_page.h).
 struct mosa_kv {
     mosa_kv_spec spec;
     unsigned char *data;                                     // owned, zeroed, 64-byte aligned
     size_t layer_stride, page_stride, head_stride, v_offset; // bytes
+    size_t key_group, value_group;                           // bytes of 16 positions
 };
 
 static inline unsigned char *mosa_kv_head(const mosa_kv *kv, int layer, int64_t page, int kv_head) {

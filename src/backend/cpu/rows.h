@@ -1,5 +1,5 @@
-// Row pieces that reference and fast kernels share: rotation of one head, storing a head into its page, and the walk
-// from a row of the batch to its segment.
+// What reference and fast kernels share about rows: the walk from a row of the batch to its segment, and what a row
+// sees.
 #ifndef MOSA_BACKEND_CPU_ROWS_H
 #define MOSA_BACKEND_CPU_ROWS_H
 
@@ -23,16 +23,6 @@ static inline void mosa_cpu_visible(const mosa_cpu_args *args, const mosa_segmen
     if (window == 0) return;
     if (position - window + 1 > *lo) *lo = position - window + 1;
     if (window <= *end - position) *end = position + window;
-}
-
-// Address of the head's key (value) at a position.
-static inline unsigned char *mosa_cpu_kv_at(const mosa_kv *kv, const mosa_segment *segment, int layer, int kv_head,
-                                            int32_t position, bool value) {
-    size_t element = kv->spec.dtype == MOSA_F16 ? 2 : 4;
-    int width = value ? mosa_kv_value_width(&kv->spec) : kv->spec.head_width;
-    int32_t page = segment->pages[position / kv->spec.page_tokens];
-    size_t in_page = (size_t)(position % kv->spec.page_tokens) * (size_t)width * element;
-    return mosa_kv_head(kv, layer, page, kv_head) + (value ? kv->v_offset : 0) + in_page;
 }
 
 #endif

@@ -1,10 +1,8 @@
-// ROPE, KV_WRITE and ROPE_KV_WRITE on AVX2.
+// ROPE, KV_WRITE and ROPE_KV_WRITE on AVX2. Storing is the code of kv_page.h, compiled for AVX2.
 #include "backend/cpu/avx2/avx2.h"
 #include "backend/cpu/avx2/rope_row.h"
-#include "backend/cpu/math.h"
+#include "backend/cpu/kv_page.h"
 #include "backend/cpu/rows.h"
-
-#include <string.h>
 
 void mosa_avx2_rope(const mosa_cpu_args *args, int thread, int n_threads) {
     const mosa_attrs *attrs = &args->node->attrs;
@@ -16,43 +14,22 @@ void mosa_avx2_rope(const mosa_cpu_args *args, int thread, int n_threads) {
                       mosa_cpu_out_row(args, 0, t) + c);
 }
 
-// Operand order keeps a NaN a NaN.
-static inline __m256 clamp_half(__m256 x) {
-    return _mm256_max_ps(_mm256_set1_ps(-65504.0f), _mm256_min_ps(_mm256_set1_ps(65504.0f), x));
-}
-
-static void store_head(mosa_dtype dtype, const float *x, int width, unsigned char *to) {
-    if (dtype == MOSA_F32) {
-        memcpy(to, x, (size_t)width * sizeof *x);
-        return;
-    }
-    int i = 0;
-    for (; i + 8 <= width; i += 8) {
-        __m128i half = _mm256_cvtps_ph(clamp_half(_mm256_loadu_ps(x + i)), _MM_FROUND_TO_NEAREST_INT);
-        _mm_storeu_si128((__m128i *)(void *)(to + 2 * i), half);
-    }
-    for (; i < width; i++) {
-        float v = x[i] > 65504.0f ? 65504.0f : x[i] < -65504.0f ? -65504.0f : x[i];
-        uint16_t half = mosa_f16_from_f32(v);
-        memcpy(to + 2 * i, &half, sizeof half);
-    }
-}
-
 // Keys and values of row t into its segment's pages; k is rotated on the way when rope is not NULL; v is NULL where
 // values are part of the keys.
 static void store_row(const mosa_cpu_args *args, const mosa_kv *kv, const mosa_attrs *attention, int32_t segment,
                       int32_t t, const float *k, const float *v, const mosa_attrs *rope, const float *table) {
     const mosa_segment *s = &args->batch->segments[segment];
     int32_t position = s->pos_begin + (t - s->row_begin);
+    int lane = position % MOSA_KV_GROUP;
     int width = kv->spec.head_width, value_width = mosa_kv_value_width(&kv->spec), layer = attention->attention.layer;
     for (int g = 0; g < attention->attention.kv_heads; g++) {
-        unsigned char *to = mosa_cpu_kv_at(kv, s, layer, g, position, false);
         float rotated[MOSA_HEAD_WIDTH_MAX];
         if (rope) rope_head(rope, k + (int64_t)g * width, table, rotated);
-        store_head(kv->spec.dtype, rope ? rotated : k + (int64_t)g * width, width, to);
-        if (!v) continue;
-        store_head(kv->spec.dtype, v + (int64_t)g * value_width, value_width,
-                   mosa_cpu_kv_at(kv, s, layer, g, position, true));
+        mosa_kv_store_key(kv, mosa_kv_group_at(kv, s, layer, g, position, false), lane,
+                          rope ? rotated : k + (int64_t)g * width);
+        if (v)
+            mosa_kv_store_value(kv, mosa_kv_group_at(kv, s, layer, g, position, true), lane,
+                                v + (int64_t)g * value_width);
     }
 }
 

@@ -1,47 +1,47 @@
-// KV_WRITE and ROPE_KV_WRITE, reference: keys and values of each row into the pages of its segment.
-//
-// F16 pages take the nearest half float; what would overflow becomes the largest one, so that a page never holds an
-// infinity that a finite model did not produce.
-#include "backend/cpu/math.h"
+// KV_WRITE and ROPE_KV_WRITE, reference: keys and values of each row into the pages of its segment, in the layout and
+// by the rounding of kv_page.h.
+#include "backend/cpu/kv_page.h"
 #include "backend/cpu/ref/ref.h"
 #include "backend/cpu/ref/rope_row.h"
 #include "backend/cpu/rows.h"
 
-#include <string.h>
+// Where row t of the batch is stored.
+typedef struct place {
+    const mosa_kv *kv;
+    const mosa_segment *segment;
+    int layer;
+    int32_t position;
+} place;
 
-static void store_head(mosa_dtype dtype, const float *x, int width, unsigned char *to) {
-    if (dtype == MOSA_F32) {
-        memcpy(to, x, (size_t)width * sizeof *x);
-        return;
-    }
-    uint16_t *half = (uint16_t *)(void *)to;
-    for (int i = 0; i < width; i++) {
-        float v = x[i] > 65504.0f ? 65504.0f : x[i] < -65504.0f ? -65504.0f : x[i];
-        half[i] = mosa_f16_from_f32(v);
-    }
+static place place_of(const mosa_cpu_args *args, const mosa_kv *kv, int layer, int32_t t, int32_t *segment) {
+    *segment = mosa_cpu_segment_of(args->batch, t, *segment);
+    const mosa_segment *s = &args->batch->segments[*segment];
+    return (place){kv, s, layer, s->pos_begin + (t - s->row_begin)};
 }
 
-static void store_row(const mosa_kv *kv, const mosa_attrs *attention, const mosa_segment *segment, int32_t position,
-                      bool value, const float *x) {
-    int width = value ? mosa_kv_value_width(&kv->spec) : kv->spec.head_width;
-    for (int g = 0; g < attention->attention.kv_heads; g++) {
-        unsigned char *to = mosa_cpu_kv_at(kv, segment, attention->attention.layer, g, position, value);
-        store_head(kv->spec.dtype, x + (int64_t)g * width, width, to);
-    }
+static void store_key(const place *at, int kv_head, const float *x) {
+    unsigned char *group = mosa_kv_group_at(at->kv, at->segment, at->layer, kv_head, at->position, false);
+    mosa_kv_store_key(at->kv, group, at->position % MOSA_KV_GROUP, x);
+}
+
+static void store_value(const place *at, int kv_head, const float *x) {
+    unsigned char *group = mosa_kv_group_at(at->kv, at->segment, at->layer, kv_head, at->position, true);
+    mosa_kv_store_value(at->kv, group, at->position % MOSA_KV_GROUP, x);
 }
 
 void mosa_ref_kv_write(const mosa_cpu_args *args, int thread, int n_threads) {
-    bool in_key = args->node->attrs.attention.value_in_key;
+    const mosa_attrs *attention = &args->node->attrs;
+    bool in_key = attention->attention.value_in_key;
     const mosa_kv *kv = args->in[in_key ? 1 : 2];
-    int64_t begin, end;
+    int64_t begin, end, width = kv->spec.head_width, value_width = mosa_kv_value_width(&kv->spec);
     mosa_cpu_share(args->rows, 1, thread, n_threads, &begin, &end);
     int32_t s = 0;
     for (int32_t t = (int32_t)begin; t < end; t++) {
-        s = mosa_cpu_segment_of(args->batch, t, s);
-        const mosa_segment *segment = &args->batch->segments[s];
-        int32_t position = segment->pos_begin + (t - segment->row_begin);
-        store_row(kv, &args->node->attrs, segment, position, false, mosa_cpu_in_row(args, 0, t));
-        if (!in_key) store_row(kv, &args->node->attrs, segment, position, true, mosa_cpu_in_row(args, 1, t));
+        place at = place_of(args, kv, attention->attention.layer, t, &s);
+        for (int g = 0; g < attention->attention.kv_heads; g++) {
+            store_key(&at, g, mosa_cpu_in_row(args, 0, t) + g * width);
+            if (!in_key) store_value(&at, g, mosa_cpu_in_row(args, 1, t) + g * value_width);
+        }
     }
 }
 
@@ -49,21 +49,19 @@ void mosa_ref_rope_kv_write(const mosa_cpu_args *args, int thread, int n_threads
     const mosa_kv *kv = args->in[4];
     const mosa_attrs *rope = &args->node->attrs, *attention = &args->node->attrs2;
     int64_t q_columns = mosa_cpu_columns(args, 0), width = rope->rope.head_width, begin, end;
+    int64_t value_width = mosa_kv_value_width(&kv->spec);
     mosa_cpu_share(args->rows, 1, thread, n_threads, &begin, &end);
     int32_t s = 0;
     for (int32_t t = (int32_t)begin; t < end; t++) {
         const float *table = mosa_cpu_in_row(args, 3, t);
         for (int64_t c = 0; c < q_columns; c += width)
             mosa_ref_rope_head(rope, mosa_cpu_in_row(args, 0, t) + c, table, mosa_cpu_out_row(args, 0, t) + c);
-        s = mosa_cpu_segment_of(args->batch, t, s);
-        const mosa_segment *segment = &args->batch->segments[s];
-        int32_t position = segment->pos_begin + (t - segment->row_begin);
+        place at = place_of(args, kv, attention->attention.layer, t, &s);
         for (int g = 0; g < attention->attention.kv_heads; g++) {
             float rotated[MOSA_HEAD_WIDTH_MAX];
             mosa_ref_rope_head(rope, mosa_cpu_in_row(args, 1, t) + g * width, table, rotated);
-            store_head(kv->spec.dtype, rotated, (int)width,
-                       mosa_cpu_kv_at(kv, segment, attention->attention.layer, g, position, false));
+            store_key(&at, g, rotated);
+            store_value(&at, g, mosa_cpu_in_row(args, 2, t) + g * value_width);
         }
-        store_row(kv, attention, segment, position, true, mosa_cpu_in_row(args, 2, t));
     }
 }

@@ -1,0 +1,41 @@
+// The arithmetic of attention on AVX-512 with VNNI (mosa_attention_math): lanes are sixteen positions for scores and
+// weights, sixteen columns for values. Private to this folder.
+#ifndef MOSA_BACKEND_CPU_AVX512_ATTENTION_H
+#define MOSA_BACKEND_CPU_AVX512_ATTENTION_H
+
+#include "backend/cpu/attention.h"
+
+#include <immintrin.h>
+
+enum { QUERIES = 6 }; // vectors that a kernel takes at once: what the registers hold
+
+void mosa_avx512_attention_scores(mosa_attention_work *work, int begin, int end, int g0, int g1);
+void mosa_avx512_attention_soften(mosa_attention_work *work, int vector, int from, int to, int g0, int g1);
+void mosa_avx512_attention_weigh(mosa_attention_work *work, int begin, int end, int g0, int g1);
+void mosa_avx512_attention_values(mosa_attention_work *work, int begin, int end, int g0, int g1);
+void mosa_avx512_attention_values_q8(mosa_attention_work *work, int begin, int end, int g0, int g1, int column,
+                                     int count);
+
+// Calls f(n, ...) with n a constant from 1 to 6, so that loops over it unroll.
+#define WITH_COUNT(n, f, ...)                                                                                          \
+    switch (n) {                                                                                                       \
+    case 1:                                                                                                            \
+        f(1, __VA_ARGS__);                                                                                             \
+        break;                                                                                                         \
+    case 2:                                                                                                            \
+        f(2, __VA_ARGS__);                                                                                             \
+        break;                                                                                                         \
+    case 3:                                                                                                            \
+        f(3, __VA_ARGS__);                                                                                             \
+        break;                                                                                                         \
+    case 4:                                                                                                            \
+        f(4, __VA_ARGS__);                                                                                             \
+        break;                                                                                                         \
+    case 5:                                                                                                            \
+        f(5, __VA_ARGS__);                                                                                             \
+        break;                                                                                                         \
+    default:                                                                                                           \
+        f(6, __VA_ARGS__);                                                                                             \
+    }
+
+#endif
