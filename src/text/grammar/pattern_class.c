@@ -1,7 +1,6 @@
 // Escapes and character classes of the pattern syntax.
 #include "text/grammar/pattern_class.h"
 
-#include "base/utf8.h"
 #include "text/unicode.h"
 
 #include <string.h>

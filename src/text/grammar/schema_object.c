@@ -14,7 +14,8 @@ enum { PATTERNS_MAX = 6 };
 typedef struct property {
     const char *name;
     bool required, allowed;
-    mosa_rx key; // spelt, without quotes
+    mosa_slice spelt; // as in JSON, without quotes
+    mosa_rx key;
     mosa_symbol value;
 } property;
 
@@ -121,8 +122,10 @@ static mosa_status describe_properties(object *o) {
             matches |= (unsigned)mosa_rx_matches(pool, o->pattern_rx[k], key) << k;
         p->allowed = mosa_rx_matches(pool, o->key_names, key);
         p->key = mosa_rx_literal(pool, key);
-        o->c->cfg->out_of_memory |= mosa_buf_failed(&spelt);
+        p->spelt = (mosa_slice){mosa_arena_strndup(&o->c->arena, mosa_buf_str(&spelt), spelt.len), spelt.len};
+        bool failed = mosa_buf_failed(&spelt) || !p->spelt.data;
         mosa_buf_finish(&spelt);
+        if (failed) return schema_memory(o->c);
         MOSA_TRY(value_goal(o, p->name, matches, &p->value));
     }
     return mosa_cfg_report(o->c->cfg, o->c->err);
@@ -136,11 +139,10 @@ static bool admits_others(const object *o) {
 
 static mosa_status describe_free_keys(object *o) {
     mosa_rx_pool *pool = o->c->pool;
-    mosa_rx listed = MOSA_RX_NONE;
-    MOSA_AUTO_FREE mosa_rx *keys = calloc(o->count + 1, sizeof *keys);
+    MOSA_AUTO_FREE mosa_slice *keys = calloc(o->count + 1, sizeof *keys);
     if (!keys) return schema_memory(o->c);
-    for (size_t i = 0; i < o->count; i++) keys[i] = o->properties[i].key;
-    listed = mosa_rx_or_all(pool, keys, o->count);
+    for (size_t i = 0; i < o->count; i++) keys[i] = o->properties[i].spelt;
+    mosa_rx listed = mosa_rx_one_of(pool, keys, o->count);
     for (unsigned matches = 0; matches < 1u << o->pattern_count; matches++) {
         if (matches == 0 && !admits_others(o)) continue;
         mosa_rx key = o->key_names;

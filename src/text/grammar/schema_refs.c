@@ -90,8 +90,8 @@ static bool is_schema_map(json_t *value) {
     return true;
 }
 
-static bool has_shape(json_t *value, shape shape) {
-    switch (shape) {
+static bool has_shape(json_t *value, shape wanted) {
+    switch (wanted) {
     case SCHEMA:
         return is_schema(value);
     case SCHEMAS:
