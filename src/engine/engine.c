@@ -205,6 +205,7 @@ static mosa_status open_into(mosa_engine *e, const mosa_engine_options *o, mosa_
                                         .mirrors = e->draft.model != NULL};
     MOSA_TRY(mosa_scheduler_init(&e->scheduler, &scheduler, err));
     MOSA_TRY(mosa_adapters_init(&e->adapters, e->model, o->max_adapters, err));
+    MOSA_TRY(mosa_constraints_init(&e->constraints, e->text, (size_t)e->info.vocab_size, o->max_sequences, err));
     MOSA_TRY(mosa_sampler_init(&e->sampler, e->info.vocab_size, err));
     return allocate_buffers(e, o, err);
 }
@@ -251,6 +252,7 @@ void mosa_engine_close(mosa_engine *e) {
         e->finished = next;
     }
     mosa_scheduler_finish(&e->scheduler);
+    mosa_constraints_finish(&e->constraints);
     mosa_adapters_finish(&e->adapters);
     mosa_sampler_finish(&e->sampler);
     free_buffers(e);

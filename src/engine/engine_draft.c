@@ -174,7 +174,7 @@ mosa_status mosa_draft_run(mosa_engine *e, mosa_error *err) {
         batch = (draft_batch){0};
         for (int i = 0; i < e->scheduler.n_running; i++) {
             mosa_sequence *q = e->scheduler.running[i];
-            if (q->n_draft <= made + 1) continue;
+            if (q->n_draft <= made + 1 || q->constrained) continue;
             add_rows(d, &batch, q, q->n_tokens + made, 1, true);
             q->n_guess_mirrored = q->n_tokens + made + 1;
         }

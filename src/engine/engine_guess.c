@@ -56,22 +56,41 @@ static int32_t worthwhile(const mosa_engine *e, mosa_sequence *q, float least) {
     return count;
 }
 
+// Guesses of a constrained sequence: what its grammar makes certain, else what its own text suggests as far as the
+// grammar allows it. A draft model, which knows nothing of the grammar, is not asked.
+static int32_t guess_constrained(mosa_engine *e, mosa_sequence *q, int32_t count) {
+    int32_t certain = mosa_engine_guess_certain(e, q);
+    if (certain > 0) return certain;
+    int32_t guessed = count > 0 ? mosa_ngram_guess(q->tokens, q->n_tokens, count) : 0;
+    return mosa_constrained_check(q->constrained, q->tokens + q->n_tokens, guessed);
+}
+
 void mosa_engine_guess(mosa_engine *e) {
-    if (e->speculation == MOSA_SPECULATE_OFF) return;
-    float least = least_chance(e);
+    bool speculates = e->speculation != MOSA_SPECULATE_OFF;
+    float least = speculates ? least_chance(e) : 1;
     int32_t room = e->draft.max_rows;
     for (int i = 0; i < e->scheduler.n_running; i++) {
         mosa_sequence *q = e->scheduler.running[i];
         q->wants_mirror = false;
-        int32_t count = may_guess(q) ? worthwhile(e, q, least) : 0;
-        q->n_draft = e->speculation == MOSA_SPECULATE_DRAFT ? ask_draft(e, q, count, &room)
-                                                            : mosa_ngram_guess(q->tokens, q->n_tokens, count);
+        int32_t count = speculates && may_guess(q) ? worthwhile(e, q, least) : 0;
+        if (q->constrained)
+            q->n_draft = guess_constrained(e, q, count);
+        else if (e->speculation == MOSA_SPECULATE_DRAFT)
+            q->n_draft = ask_draft(e, q, count, &room);
+        else
+            q->n_draft = mosa_ngram_guess(q->tokens, q->n_tokens, count);
     }
+}
+
+// Certain tokens are no guesses that could be wrong.
+static bool is_certain(const mosa_sequence *q) {
+    return q->constrained && mosa_constrained_next(q->constrained) >= 0;
 }
 
 void mosa_engine_count_guesses(mosa_engine *e) {
     uint64_t n = 0;
-    for (int i = 0; i < e->scheduler.n_running; i++) n += (uint64_t)e->scheduler.running[i]->n_draft;
+    for (int i = 0; i < e->scheduler.n_running; i++)
+        if (!is_certain(e->scheduler.running[i])) n += (uint64_t)e->scheduler.running[i]->n_draft;
     if (n) atomic_fetch_add_explicit(&e->counters.drafted, n, memory_order_relaxed);
 }
 

@@ -16,6 +16,15 @@ static void wake_if_sleeping(mosa_engine *engine) {
     if (atomic_load(&engine->sleeping)) mosa_engine_wake(engine);
 }
 
+static mosa_status constrain(mosa_engine *engine, const mosa_request *request, mosa_constrained **out,
+                             mosa_error *err) {
+    if (request->kind != MOSA_GENERATE) return mosa_fail(err, MOSA_EINVALID, "only generated text can be constrained");
+    if (request->constraint.text_len > MOSA_CONSTRAINT_BYTES_MAX)
+        return mosa_fail(err, MOSA_ELIMIT, "the constraint has %zu bytes, at most %d are taken",
+                         request->constraint.text_len, MOSA_CONSTRAINT_BYTES_MAX);
+    return mosa_constraints_open(&engine->constraints, &request->constraint, out, err);
+}
+
 mosa_status mosa_engine_submit(mosa_engine *engine, const mosa_request *request, uint64_t *id, mosa_error *err) {
     int64_t waiting = atomic_fetch_add(&engine->n_waiting, 1);
     if (waiting >= engine->max_queued) {
@@ -26,18 +35,20 @@ mosa_status mosa_engine_submit(mosa_engine *engine, const mosa_request *request,
     }
     mosa_sequence *sequence;
     mosa_engine_adapter *adapter = NULL;
+    mosa_constrained *constrained = NULL;
     mosa_status status = MOSA_OK;
-    if (request->constraint.kind != MOSA_CONSTRAINT_NONE)
-        status = mosa_fail(err, MOSA_EUNSUPPORTED, "this engine cannot constrain its output");
+    if (request->constraint.kind != MOSA_CONSTRAINT_NONE) status = constrain(engine, request, &constrained, err);
     if (status == MOSA_OK && request->adapter)
         status = mosa_adapters_ref(&engine->adapters, request->adapter, &adapter, err);
     if (status == MOSA_OK) status = mosa_sequence_create(request, &engine->limits, &sequence, err);
     if (status != MOSA_OK) {
         mosa_adapters_unref(adapter);
+        mosa_constrained_close(constrained);
         atomic_fetch_sub(&engine->n_waiting, 1);
         return status;
     }
     sequence->adapter = adapter;
+    sequence->constrained = constrained;
     sequence->waits = true;
     sequence->id = atomic_fetch_add(&engine->next_id, 1);
     *id = sequence->id;

@@ -64,7 +64,8 @@ struct mosa_engine {
     _Atomic bool sleeping;
     int wake_fd;
     mosa_engine_counters counters;
-    mosa_adapter_table adapters; // has its own lock, which a step never takes
+    mosa_adapter_table adapters;  // has its own lock, which a step never takes
+    mosa_constraints constraints; // likewise, but for the hand-over of masks
 
     // Engine thread.
     mosa_scheduler scheduler;
@@ -100,6 +101,13 @@ int32_t mosa_engine_draw(mosa_engine *engine, const mosa_sequence *q, int32_t n_
 mosa_status mosa_engine_sample(mosa_engine *engine, const float *hidden, mosa_error *err);
 // Gives the events their texts, which move while the buffer grows: once, after the last event.
 void mosa_engine_attach_texts(mosa_engine *engine);
+
+// engine_constrain.c
+void mosa_engine_begin_masks(mosa_engine *engine); // after the plan: masks of the sequences that will draw
+// Puts what is certain behind a constrained sequence as guesses; how many.
+int32_t mosa_engine_guess_certain(mosa_engine *engine, mosa_sequence *sequence);
+// The token of a row: certain, or drawn from what the grammar allows. -1 with engine->failure.
+int32_t mosa_engine_draw_constrained(mosa_engine *engine, mosa_sequence *sequence, const float *logits);
 
 // engine_guess.c
 void mosa_engine_guess(mosa_engine *engine); // before the plan: how many tokens each sequence guesses, and which

@@ -94,23 +94,24 @@ static void report_token(mosa_engine *e, mosa_sequence *q, int32_t token, const 
     mosa_event *event = mosa_engine_add_event(e, q);
     event->token = token;
     report_logprobs(e, q, event, logits);
-    bool ended = is_end(e, token) && !q->request.ignore_eos;
+    bool over = q->constrained && mosa_constrained_is_over(q->constrained);
+    bool ended = is_end(e, token) && (!q->request.ignore_eos || q->constrained);
     bool full = q->n_tokens == q->capacity;
     mosa_buf_clear(&e->piece);
     if (!ended) mosa_detokenizer_push(&q->detokenizer, token, &e->piece);
-    if (ended || full) mosa_detokenizer_flush(&q->detokenizer, &e->piece);
+    if (ended || over || full) mosa_detokenizer_flush(&q->detokenizer, &e->piece);
     event->stop_index = mosa_stop_matcher_push(&q->stop, mosa_buf_slice(&e->piece), &e->step_text);
-    if (event->stop_index < 0 && (ended || full)) mosa_stop_matcher_flush(&q->stop, &e->step_text);
-    if (event->stop_index >= 0 || ended)
+    if (event->stop_index < 0 && (ended || over || full)) mosa_stop_matcher_flush(&q->stop, &e->step_text);
+    if (event->stop_index >= 0 || ended || over)
         mosa_engine_finish(e, q, event, MOSA_FINISH_STOP);
     else if (full)
         mosa_engine_finish(e, q, event, MOSA_FINISH_LENGTH);
 }
 
 // The next token of `q` is `token`. Where it was guessed its own row has run already and now counts as computed.
-static void append_token(mosa_engine *e, mosa_sequence *q, int32_t token, const float *logits) {
+static void append_token(mosa_engine *e, mosa_sequence *q, int32_t token, bool certain, const float *logits) {
     bool guessed = q->n_draft > 0 && q->tokens[q->n_tokens] == token;
-    if (q->n_draft > 0) mosa_engine_judge_guess(e, q, guessed);
+    if (q->n_draft > 0 && !certain) mosa_engine_judge_guess(e, q, guessed);
     q->n_draft = guessed ? q->n_draft - 1 : 0;
     q->tokens[q->n_tokens++] = token;
     if (guessed) {
@@ -137,13 +138,19 @@ static void use_logits(mosa_engine *e, const mosa_wanted_row *row, const float *
     }
     // A row whose own token was a wrong guess does not count as computed; nor does one of a sequence that has ended.
     if (q->state != MOSA_SEQUENCE_RUNNING || row->position >= q->n_computed) return;
-    int32_t token = mosa_engine_draw(e, q, q->n_tokens, logits);
-    if (token >= 0) {
-        append_token(e, q, token, logits);
-        return;
+    bool certain = q->constrained && mosa_constrained_next(q->constrained) >= 0;
+    int32_t token =
+        q->constrained ? mosa_engine_draw_constrained(e, q, logits) : mosa_engine_draw(e, q, q->n_tokens, logits);
+    if (token < 0 && !q->constrained)
+        mosa_fail(&e->failure, MOSA_EINTERNAL, "the model produced logits that are not finite");
+    if (token >= 0 && q->constrained && !mosa_constrained_take(q->constrained, token)) {
+        mosa_fail(&e->failure, MOSA_EINTERNAL, "the constraint refused token %d, which it had allowed", token);
+        token = -1;
     }
-    mosa_fail(&e->failure, MOSA_EINTERNAL, "the model produced logits that are not finite");
-    mosa_engine_finish(e, q, mosa_engine_add_event(e, q), MOSA_FINISH_ERROR);
+    if (token >= 0)
+        append_token(e, q, token, certain, logits);
+    else
+        mosa_engine_finish(e, q, mosa_engine_add_event(e, q), MOSA_FINISH_ERROR);
 }
 
 // Adds the rows of one sequence: from its last token on when it is fully computed, and all of a prompt that wants its

@@ -131,8 +131,9 @@ static mosa_status fill(mosa_sequence *s, const mosa_request *r, const mosa_sequ
     if (!ok) return mosa_fail(err, MOSA_ENOMEM, "out of memory for a request of %zu tokens", r->n_tokens);
     memcpy(s->tokens, r->tokens, r->n_tokens * sizeof *s->tokens);
     s->request.tokens = s->tokens;
-    s->request.stop = NULL;    // the matcher has its own copy
-    s->request.adapter = NULL; // named once, at submission
+    s->request.constraint = (mosa_constraint){0}; // compiled at submission
+    s->request.stop = NULL;                       // the matcher has its own copy
+    s->request.adapter = NULL;                    // named once, at submission
     mosa_detokenizer_init_continue(&s->detokenizer, limits->tokenizer, 0);
     return mosa_stop_matcher_init(&s->stop, stops, r->n_stop, err);
 }
@@ -155,6 +156,7 @@ mosa_status mosa_sequence_create(const mosa_request *request, const mosa_sequenc
 void mosa_sequence_destroy(mosa_sequence *s) {
     if (!s) return;
     mosa_adapters_unref(s->adapter);
+    mosa_constrained_close(s->constrained);
     mosa_stop_matcher_finish(&s->stop);
     mosa_arena_finish(&s->arena);
     free(s);

@@ -17,6 +17,7 @@
 
 #include "base/arena.h"
 #include "engine/adapters.h"
+#include "engine/constraint.h"
 #include "engine/prefix_tree.h"
 #include "engine/stop_matcher.h"
 #include "model/config.h"
@@ -35,7 +36,8 @@ struct mosa_sequence {
     uint64_t id;          // rises with arrival
     mosa_request request; // its pointers point into the arena
     mosa_arena arena;
-    mosa_engine_adapter *adapter; // referred to; NULL = the model itself
+    mosa_engine_adapter *adapter;  // referred to; NULL = the model itself
+    mosa_constrained *constrained; // owned; NULL = any text
     mosa_sequence_state state;
     bool cancelled;
     bool waits;   // the engine's n_waiting counts it
