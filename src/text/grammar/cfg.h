@@ -71,8 +71,8 @@ mosa_symbol mosa_cfg_lexeme(mosa_cfg *cfg, mosa_rx rx, bool greedy);
 mosa_symbol mosa_cfg_token(mosa_cfg *cfg, mosa_token_id token);
 bool mosa_cfg_failed(const mosa_cfg *cfg); // building on is pointless
 mosa_status mosa_cfg_report(const mosa_cfg *cfg, mosa_error *err) MOSA_MUST_USE;
-// inner repeated min to max times (MOSA_RX_FOREVER) with `separator` between (UINT32_MAX: none), as a rule. A bound over
-// MOSA_GRAMMAR_ITEMS_MAX is a limit.
+// inner repeated min to max times (MOSA_RX_FOREVER) with `separator` between (UINT32_MAX: none), as a rule. A bound
+// over MOSA_GRAMMAR_ITEMS_MAX is a limit.
 mosa_symbol mosa_cfg_repeat(mosa_cfg *cfg, mosa_symbol inner, mosa_symbol separator, uint32_t min, uint32_t max);
 
 // Drops alternatives that can produce nothing, sorts the others, works out which rules may be empty.

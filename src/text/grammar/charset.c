@@ -104,8 +104,8 @@ void mosa_charset_add_categories(mosa_charset *set, uint32_t mask) {
     }
 }
 
-// --- UTF-8 ------------------------------------------------------------------------------------------------------------
-
+// --- UTF-8
+// ------------------------------------------------------------------------------------------------------------
 
 // Characters lo..hi of one encoded length, split where a lower byte does not run over its whole range.
 static mosa_rx split_range(mosa_rx_pool *p, uint32_t lo, uint32_t hi) {
@@ -115,7 +115,8 @@ static mosa_rx split_range(mosa_rx_pool *p, uint32_t lo, uint32_t hi) {
         uint32_t mask = (1u << (6 * i)) - 1;
         if ((lo & ~mask) == (hi & ~mask)) continue;
         if (lo & mask) return mosa_rx_or(p, split_range(p, lo, lo | mask), split_range(p, (lo | mask) + 1, hi));
-        if ((hi & mask) != mask) return mosa_rx_or(p, split_range(p, lo, (hi & ~mask) - 1), split_range(p, hi & ~mask, hi));
+        if ((hi & mask) != mask)
+            return mosa_rx_or(p, split_range(p, lo, (hi & ~mask) - 1), split_range(p, hi & ~mask, hi));
     }
     mosa_utf8_encode(hi, b);
     mosa_rx r = MOSA_RX_EPS;
@@ -135,7 +136,8 @@ static mosa_rx range_rx(mosa_rx_pool *p, uint32_t lo, uint32_t hi) {
     return r;
 }
 
-// --- JSON -------------------------------------------------------------------------------------------------------------
+// --- JSON
+// -------------------------------------------------------------------------------------------------------------
 
 void mosa_spell_char(mosa_buf *out, uint32_t c, mosa_spelling spelling) {
     static const char short_escapes[] = "btnvfr"; // of U+0008 to U+000D; \v is not JSON's

@@ -18,8 +18,8 @@ typedef struct mosa_charset {
 void mosa_charset_finish(mosa_charset *set);
 void mosa_charset_add(mosa_charset *set, uint32_t lo, uint32_t hi); // any order, may overlap
 void mosa_charset_add_all(mosa_charset *set, const mosa_charset *other);
-void mosa_charset_sort(mosa_charset *set);   // sorted, disjoint, without surrogates; needed by what follows
-void mosa_charset_invert(mosa_charset *set); // of U+0000..U+10FFFF
+void mosa_charset_sort(mosa_charset *set);       // sorted, disjoint, without surrogates; needed by what follows
+void mosa_charset_invert(mosa_charset *set);     // of U+0000..U+10FFFF
 void mosa_charset_fold_ascii(mosa_charset *set); // adds the other case of ASCII letters
 // Adds characters whose general category is in `mask` (MOSA_UM bits of text/unicode.h).
 void mosa_charset_add_categories(mosa_charset *set, uint32_t mask);

@@ -46,7 +46,8 @@ static size_t forced_bytes(mosa_matcher *m, char *out) {
 // The tokens of `text` from byte `from` on, when the tokenizer has a border there. Some vocabularies put a space in
 // front of a text, so that the bytes of all tokens may be one more than the text's. False when there is no such border
 // or the tokens spell something else.
-static bool tokens_from(const mosa_token_trie *trie, mosa_slice text, size_t from, mosa_token_list *list, size_t *first) {
+static bool tokens_from(const mosa_token_trie *trie, mosa_slice text, size_t from, mosa_token_list *list,
+                        size_t *first) {
     mosa_token_list_clear(list);
     if (mosa_tokenizer_encode(trie->tokenizer, text, 0, list, NULL) != MOSA_OK) return false;
     size_t total = 0;

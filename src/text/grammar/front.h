@@ -18,7 +18,8 @@ mosa_status mosa_front_regex(mosa_front *front, mosa_slice text, mosa_symbol *st
 mosa_status mosa_front_choice(mosa_front *front, mosa_slice text, mosa_symbol *start, mosa_error *err) MOSA_MUST_USE;
 // A JSON Schema; NULL text: any object.
 mosa_status mosa_front_schema(mosa_front *front, mosa_slice text, mosa_symbol *start, mosa_error *err) MOSA_MUST_USE;
-mosa_status mosa_front_schema_tree(mosa_front *front, json_t *schema, mosa_symbol *start, mosa_error *err) MOSA_MUST_USE;
+mosa_status mosa_front_schema_tree(mosa_front *front, json_t *schema, mosa_symbol *start,
+                                   mosa_error *err) MOSA_MUST_USE;
 mosa_status mosa_front_lark(mosa_front *front, mosa_slice text, mosa_symbol *start, mosa_error *err) MOSA_MUST_USE;
 mosa_status mosa_front_gbnf(mosa_front *front, mosa_slice text, mosa_symbol *start, mosa_error *err) MOSA_MUST_USE;
 bool mosa_front_is_gbnf(mosa_slice text); // "::=" outside of strings and comments

@@ -7,8 +7,9 @@
 //         | call+ <|eom_id|>              // a token without text, by its name
 //   call: "<tool_call>" %json {"type": "object"} "</tool_call>"
 //
-// Strings, /regular expressions/, ( ), [ ] for "may be missing", | * + ? {m,n} ~m..n, "a".."z" ranges. A name in capitals
-// is no different from another: every string and expression is a terminal, and all ways to cut the text are followed.
+// Strings, /regular expressions/, ( ), [ ] for "may be missing", | * + ? {m,n} ~m..n, "a".."z" ranges. A name in
+// capitals is no different from another: every string and expression is a terminal, and all ways to cut the text are
+// followed.
 #include "text/grammar/front_rules.h"
 
 #include "codec/json.h"
@@ -59,15 +60,19 @@ static bool goes_on(front_rules *p) {
 
 static mosa_status alternatives(front_rules *p, mosa_symbol *out);
 
-// --- terminals --------------------------------------------------------------------------------------------------------------------------
+// --- terminals
+// --------------------------------------------------------------------------------------------------------------------------
 
 static mosa_status expression(front_rules *p, mosa_symbol *out) {
     size_t begin = ++p->at;
     bool class = false;
     for (; front_more(p) && front_peek(p) != '\n' && (class || front_peek(p) != '/'); p->at++) {
-        if (front_peek(p) == '\\') p->at++;
-        else if (front_peek(p) == '[') class = true;
-        else if (front_peek(p) == ']') class = false;
+        if (front_peek(p) == '\\')
+            p->at++;
+        else if (front_peek(p) == '[')
+            class = true;
+        else if (front_peek(p) == ']')
+            class = false;
     }
     if (!front_more(p) || front_peek(p) != '/') return front_invalid(p, "an expression without its /");
     mosa_buf pattern = {0};
@@ -77,8 +82,10 @@ static mosa_status expression(front_rules *p, mosa_symbol *out) {
     while (front_more(p) && (front_peek(p) == 'i' || front_peek(p) == 's') && n < 3) flags[n++] = p->text.data[p->at++];
     if (n) mosa_buf_printf(&pattern, "(?%s)", flags);
     for (size_t i = begin; i < end; i++) { // \/ is a slash
-        if (p->text.data[i] == '\\' && i + 1 < end && p->text.data[i + 1] == '/') i++;
-        else if (p->text.data[i] == '\\' && i + 1 < end) mosa_buf_append_char(&pattern, p->text.data[i++]);
+        if (p->text.data[i] == '\\' && i + 1 < end && p->text.data[i + 1] == '/')
+            i++;
+        else if (p->text.data[i] == '\\' && i + 1 < end)
+            mosa_buf_append_char(&pattern, p->text.data[i++]);
         mosa_buf_append_char(&pattern, p->text.data[i]);
     }
     mosa_rx rx;
@@ -105,7 +112,8 @@ static mosa_status range_or_string(front_rules *p, mosa_symbol *out) {
         mosa_charset set = {0};
         uint32_t lo, hi;
         size_t a = 0, b = 0;
-        status = low.len && high.len ? pattern_char(mosa_buf_slice(&low), &a, &lo, p->err) : front_invalid(p, "an empty range");
+        status = low.len && high.len ? pattern_char(mosa_buf_slice(&low), &a, &lo, p->err)
+                                     : front_invalid(p, "an empty range");
         if (status == MOSA_OK) status = pattern_char(mosa_buf_slice(&high), &b, &hi, p->err);
         if (status == MOSA_OK && (a != low.len || b != high.len || lo > hi))
             status = front_invalid(p, "a range is of single characters, the smaller first");
@@ -141,7 +149,7 @@ static mosa_status lazy_text(front_rules *p, bool until, mosa_symbol *out) {
     if (stops == MOSA_RX_NONE) return front_invalid(p, "%until and %without are followed by strings");
     mosa_rx before = mosa_rx_cat(pool, MOSA_RX_ALL, stops), rx;
     mosa_rx earlier = mosa_rx_cat(pool, before, MOSA_RX_ALL); // a stop occurs
-    if (until) { // ... at the end, and not before
+    if (until) {                                              // ... at the end, and not before
         mosa_byte_set any = {0};
         mosa_byte_set_add(&any, 0, 255);
         mosa_rx more = mosa_rx_cat(pool, before, mosa_rx_repeat(pool, mosa_rx_set(pool, &any), 1, MOSA_RX_FOREVER));
@@ -160,11 +168,16 @@ static mosa_status inline_json(front_rules *p, mosa_symbol *out) {
     do {
         if (!front_more(p)) return front_invalid(p, "%json without a whole object behind it");
         char ch = p->text.data[p->at++];
-        if (quoted && ch == '\\') p->at++;
-        else if (ch == '"') quoted = !quoted;
-        else if (!quoted && ch == '{') depth++;
-        else if (!quoted && ch == '}') depth--;
-        else if (!quoted && depth == 0) return front_invalid(p, "%json is followed by a schema in braces");
+        if (quoted && ch == '\\')
+            p->at++;
+        else if (ch == '"')
+            quoted = !quoted;
+        else if (!quoted && ch == '{')
+            depth++;
+        else if (!quoted && ch == '}')
+            depth--;
+        else if (!quoted && depth == 0)
+            return front_invalid(p, "%json is followed by a schema in braces");
     } while (depth > 0 || quoted);
     if (p->at > p->text.len) return front_invalid(p, "%json without a whole object behind it");
     return mosa_front_schema(p->front, (mosa_slice){p->text.data + begin, p->at - begin}, out, p->err);
@@ -186,7 +199,8 @@ static mosa_status token(front_rules *p, mosa_symbol *out) {
     return MOSA_OK;
 }
 
-// --- rules ------------------------------------------------------------------------------------------------------------------------------
+// --- rules
+// ------------------------------------------------------------------------------------------------------------------------------
 
 static mosa_status nested(front_rules *p, const char *close, mosa_symbol *out) {
     p->at++;

@@ -45,7 +45,8 @@ mosa_status front_enter(front_rules *p) {
                      MOSA_GRAMMAR_NESTING_MAX);
 }
 
-// --- names ----------------------------------------------------------------------------------------------------------------------------
+// --- names
+// ----------------------------------------------------------------------------------------------------------------------------
 
 static size_t slot_of(const front_rules *p, mosa_slice name) {
     size_t slot = mosa_hash_bytes(name.data, name.len, 0) & (p->slot_count - 1);
@@ -103,10 +104,12 @@ mosa_status front_start(front_rules *p, mosa_slice name, mosa_symbol *out) {
         if (mosa_slice_eq(used, name)) *out = MOSA_SYMBOL_RULE | p->names[i].rule;
     }
     if (p->slots && p->slots[slot_of(p, name)]) return MOSA_OK;
-    return mosa_fail(p->err, MOSA_EINVALID, "grammar: there is no rule \"%.*s\" to start with", (int)name.len, name.data);
+    return mosa_fail(p->err, MOSA_EINVALID, "grammar: there is no rule \"%.*s\" to start with", (int)name.len,
+                     name.data);
 }
 
-// --- strings and classes ----------------------------------------------------------------------------------------------------------------
+// --- strings and classes
+// ----------------------------------------------------------------------------------------------------------------
 
 static mosa_status string_escape(front_rules *p, mosa_buf *out) {
     static const char names[] = "ntrbfv0", values[] = "\n\t\r\b\f\v";
@@ -189,7 +192,8 @@ mosa_status front_class(front_rules *p, mosa_symbol *out) {
     return status;
 }
 
-// --- repetition ---------------------------------------------------------------------------------------------------------------------------
+// --- repetition
+// ---------------------------------------------------------------------------------------------------------------------------
 
 static bool number(front_rules *p, uint32_t *out) {
     size_t begin = p->at;

@@ -51,14 +51,14 @@ typedef enum mosa_json_spacing {
 } mosa_json_spacing;
 
 enum {
-    MOSA_GRAMMAR_BYTES_MAX = 1 << 20,    // of a source text
-    MOSA_GRAMMAR_RULES_MAX = 1 << 16,    // rules that a source may become
-    MOSA_GRAMMAR_SYMBOLS_MAX = 1 << 19,  // symbols on their right sides
-    MOSA_GRAMMAR_LEXEMES_MAX = 1 << 14,  // distinct terminals
-    MOSA_GRAMMAR_NESTING_MAX = 200,      // parentheses, subschemas and rules inside one another
-    MOSA_GRAMMAR_REPEAT_MAX = 1 << 16,   // counted repetition, string lengths
-    MOSA_GRAMMAR_ITEMS_MAX = 4096,       // minItems, maxItems, repetition of a rule
-    MOSA_GRAMMAR_STEPS_MAX = 4 << 20,    // derivations of one compilation, or of one mask
+    MOSA_GRAMMAR_BYTES_MAX = 1 << 20,   // of a source text
+    MOSA_GRAMMAR_RULES_MAX = 1 << 16,   // rules that a source may become
+    MOSA_GRAMMAR_SYMBOLS_MAX = 1 << 19, // symbols on their right sides
+    MOSA_GRAMMAR_LEXEMES_MAX = 1 << 14, // distinct terminals
+    MOSA_GRAMMAR_NESTING_MAX = 200,     // parentheses, subschemas and rules inside one another
+    MOSA_GRAMMAR_REPEAT_MAX = 1 << 16,  // counted repetition, string lengths
+    MOSA_GRAMMAR_ITEMS_MAX = 4096,      // minItems, maxItems, repetition of a rule
+    MOSA_GRAMMAR_STEPS_MAX = 4 << 20,   // derivations of one compilation, or of one mask
 };
 
 typedef struct mosa_grammar mosa_grammar;

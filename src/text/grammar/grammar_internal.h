@@ -1,10 +1,10 @@
 // What a grammar and a matcher hold; shared by grammar.c, matcher.c, mask.c and forced.c.
 //
-// Invariants. (1) Only who holds grammar->mutex touches lexer, scratch, cache or a parser. (2) A configuration stands for
-// the set of all ways to read the bytes so far: threads in the middle of a lexeme, and the row at this very place, if
-// some way ends here. (3) History entry n is the configuration behind n tokens; what lies behind the newest one in the
-// pools is scratch. (4) State numbers of the lexer are valid while matcher->epoch equals lexer.epoch; older ones are
-// found again by reading the thread's bytes.
+// Invariants. (1) Only who holds grammar->mutex touches lexer, scratch, cache or a parser. (2) A configuration stands
+// for the set of all ways to read the bytes so far: threads in the middle of a lexeme, and the row at this very place,
+// if some way ends here. (3) History entry n is the configuration behind n tokens; what lies behind the newest one in
+// the pools is scratch. (4) State numbers of the lexer are valid while matcher->epoch equals lexer.epoch; older ones
+// are found again by reading the thread's bytes.
 #ifndef MOSA_TEXT_GRAMMAR_GRAMMAR_INTERNAL_H
 #define MOSA_TEXT_GRAMMAR_GRAMMAR_INTERNAL_H
 
@@ -15,10 +15,10 @@
 #include <stdatomic.h>
 
 enum {
-    MOSA_MASK_CACHE_MAX = 256,       // masks kept per grammar
+    MOSA_MASK_CACHE_MAX = 256,        // masks kept per grammar
     MOSA_MASK_CACHE_NODES_MIN = 2048, // walks shorter than this are not worth a slot
     MOSA_PENDING_MAX = 1 << 16,
-    MOSA_THREADS_MAX = 256,           // of one configuration
+    MOSA_THREADS_MAX = 256, // of one configuration
     MOSA_MATCHER_THREADS_MAX = 1 << 20,
     MOSA_MATCHER_TOKENS_MAX = 1 << 18,
     MOSA_MATCHER_BYTES_MAX = 1 << 22,

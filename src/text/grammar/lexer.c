@@ -55,14 +55,14 @@ void mosa_lexer_reset(mosa_lexer *l) {
     mosa_rx_pool_cut(&l->cfg->pool, l->base_nodes, l->base_args);
 }
 
-// --- lists of lexemes -------------------------------------------------------------------------------------------------------
+// --- lists of lexemes
+// -------------------------------------------------------------------------------------------------------
 
 uint32_t mosa_lexer_list(mosa_lexer *l, const uint32_t *items, uint32_t count) {
     if (count == 0) return 0;
     uint32_t *head = &l->list_heads[mosa_hash_bytes(items, count * sizeof *items, 0) & (LIST_HEADS - 1)];
     for (uint32_t i = *head; i; i = l->lists[i].next)
-        if (l->lists[i].count == count &&
-            memcmp(l->list_items + l->lists[i].begin, items, count * sizeof *items) == 0)
+        if (l->lists[i].count == count && memcmp(l->list_items + l->lists[i].begin, items, count * sizeof *items) == 0)
             return i;
     if (l->list_count == MOSA_LEXER_LISTS_MAX || l->list_item_count + count > MOSA_LEXER_LIST_ITEMS_MAX) {
         l->full = true;
@@ -75,7 +75,8 @@ uint32_t mosa_lexer_list(mosa_lexer *l, const uint32_t *items, uint32_t count) {
     return l->list_count++;
 }
 
-// --- states -----------------------------------------------------------------------------------------------------------------
+// --- states
+// -----------------------------------------------------------------------------------------------------------------
 
 // How many plain characters the rest certainly takes: it begins with a repetition of "any character".
 static uint32_t plain_chars(const mosa_lexer *l, mosa_rx rest) {

@@ -8,7 +8,8 @@
 
 #include <string.h>
 
-// --- inside one lexeme --------------------------------------------------------------------------------------------------------
+// --- inside one lexeme
+// --------------------------------------------------------------------------------------------------------
 
 typedef struct walk {
     mosa_grammar *grammar;
@@ -80,7 +81,8 @@ static void walk_state(walk *w, uint32_t state) {
     }
 }
 
-// --- cache ------------------------------------------------------------------------------------------------------------------------
+// --- cache
+// ------------------------------------------------------------------------------------------------------------------------
 
 static void clear_cache(mosa_grammar *g) {
     for (uint32_t s = MOSA_LEXER_START; s < g->lexer.state_count; s++) g->lexer.states[s].cached = 0;
@@ -89,7 +91,8 @@ static void clear_cache(mosa_grammar *g) {
 }
 
 static void keep(mosa_grammar *g, uint32_t state, const walk *w) {
-    bool full = g->cache_count == MOSA_MASK_CACHE_MAX || g->cache_pending_count + w->pending_count > 4 * MOSA_PENDING_MAX;
+    bool full =
+        g->cache_count == MOSA_MASK_CACHE_MAX || g->cache_pending_count + w->pending_count > 4 * MOSA_PENDING_MAX;
     if (full || g->cache_epoch != g->lexer.epoch) clear_cache(g);
     size_t words = g->trie->mask_words;
     memcpy(g->cache_bits + g->cache_count * words, w->mask, words * sizeof *w->mask);
@@ -100,7 +103,8 @@ static void keep(mosa_grammar *g, uint32_t state, const walk *w) {
 }
 
 // Adds the tokens that stay inside the lexeme to mask; *pending lists what is left. False when a bound was hit.
-static bool lexeme_mask(mosa_grammar *g, uint32_t state, uint64_t *mask, const mosa_pending **pending, uint32_t *count) {
+static bool lexeme_mask(mosa_grammar *g, uint32_t state, uint64_t *mask, const mosa_pending **pending,
+                        uint32_t *count) {
     size_t words = g->trie->mask_words;
     uint32_t cached = g->cache_epoch == g->lexer.epoch ? g->lexer.states[state].cached : 0;
     if (cached) {
@@ -125,7 +129,8 @@ static bool lexeme_mask(mosa_grammar *g, uint32_t state, uint64_t *mask, const m
     return true;
 }
 
-// --- across lexemes -----------------------------------------------------------------------------------------------------------------
+// --- across lexemes
+// -----------------------------------------------------------------------------------------------------------------
 
 // Walks the subtree of a pending node from the thread that came to it.
 static bool walk_pending(mosa_matcher *m, mosa_thread_at thread, mosa_pending pending, uint32_t top, uint64_t *mask) {

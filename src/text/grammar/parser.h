@@ -1,9 +1,9 @@
 // An Earley parser whose rows lie between lexemes.
 //
-// A row is a set of items (a place in a rule, the row where the rule began). It is made from its sources, pairs of (row,
-// lexemes that are complete there), and equal sources give the same row: two ways to cut the same bytes into lexemes
-// meet again. Rows are a stack; cutting it back undoes them. Source: Earley (1970), with the treatment of empty rules
-// of Aycock and Horspool (2002).
+// A row is a set of items (a place in a rule, the row where the rule began). It is made from its sources, pairs of
+// (row, lexemes that are complete there), and equal sources give the same row: two ways to cut the same bytes into
+// lexemes meet again. Rows are a stack; cutting it back undoes them. Source: Earley (1970), with the treatment of empty
+// rules of Aycock and Horspool (2002).
 #ifndef MOSA_TEXT_GRAMMAR_PARSER_H
 #define MOSA_TEXT_GRAMMAR_PARSER_H
 

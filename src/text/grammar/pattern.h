@@ -14,7 +14,8 @@ enum {
     MOSA_PATTERN_JSON = 2,   // characters are spelt as inside a JSON string
 };
 
-// Errors: MOSA_EINVALID (syntax, with the byte offset), MOSA_EUNSUPPORTED, MOSA_ELIMIT (nesting, repetition), MOSA_ENOMEM.
+// Errors: MOSA_EINVALID (syntax, with the byte offset), MOSA_EUNSUPPORTED, MOSA_ELIMIT (nesting, repetition),
+// MOSA_ENOMEM.
 mosa_status mosa_pattern_rx(mosa_rx_pool *pool, mosa_slice pattern, unsigned flags, mosa_rx *out,
                             mosa_error *err) MOSA_MUST_USE;
 

@@ -51,17 +51,48 @@ static mosa_status property(mosa_slice text, size_t *at, bool negative, mosa_cha
         const char *name;
         uint32_t mask;
     } table[] = {
-        {"L", MOSA_UM_L},           {"Letter", MOSA_UM_L},      {"Lu", MOSA_UM(MOSA_UC_LU)}, {"Ll", MOSA_UM(MOSA_UC_LL)},
-        {"Lt", MOSA_UM(MOSA_UC_LT)}, {"Lm", MOSA_UM(MOSA_UC_LM)}, {"Lo", MOSA_UM(MOSA_UC_LO)}, {"M", MOSA_UM_M},
-        {"Mark", MOSA_UM_M},        {"Mn", MOSA_UM(MOSA_UC_MN)}, {"Mc", MOSA_UM(MOSA_UC_MC)}, {"Me", MOSA_UM(MOSA_UC_ME)},
-        {"N", MOSA_UM_N},           {"Number", MOSA_UM_N},      {"Nd", MOSA_UM(MOSA_UC_ND)}, {"digit", MOSA_UM(MOSA_UC_ND)},
-        {"Nl", MOSA_UM(MOSA_UC_NL)}, {"No", MOSA_UM(MOSA_UC_NO)}, {"P", MOSA_UM_P},           {"Punctuation", MOSA_UM_P},
-        {"Pc", MOSA_UM(MOSA_UC_PC)}, {"Pd", MOSA_UM(MOSA_UC_PD)}, {"Ps", MOSA_UM(MOSA_UC_PS)}, {"Pe", MOSA_UM(MOSA_UC_PE)},
-        {"Pi", MOSA_UM(MOSA_UC_PI)}, {"Pf", MOSA_UM(MOSA_UC_PF)}, {"Po", MOSA_UM(MOSA_UC_PO)}, {"S", MOSA_UM_S},
-        {"Symbol", MOSA_UM_S},      {"Sm", MOSA_UM(MOSA_UC_SM)}, {"Sc", MOSA_UM(MOSA_UC_SC)}, {"Sk", MOSA_UM(MOSA_UC_SK)},
-        {"So", MOSA_UM(MOSA_UC_SO)}, {"Z", MOSA_UM_Z},           {"Separator", MOSA_UM_Z},   {"Zs", MOSA_UM(MOSA_UC_ZS)},
-        {"Zl", MOSA_UM(MOSA_UC_ZL)}, {"Zp", MOSA_UM(MOSA_UC_ZP)}, {"Cc", MOSA_UM(MOSA_UC_CC)}, {"Cf", MOSA_UM(MOSA_UC_CF)},
-        {"Co", MOSA_UM(MOSA_UC_CO)}, {"Cn", MOSA_UM(MOSA_UC_CN)},
+        {"L", MOSA_UM_L},
+        {"Letter", MOSA_UM_L},
+        {"Lu", MOSA_UM(MOSA_UC_LU)},
+        {"Ll", MOSA_UM(MOSA_UC_LL)},
+        {"Lt", MOSA_UM(MOSA_UC_LT)},
+        {"Lm", MOSA_UM(MOSA_UC_LM)},
+        {"Lo", MOSA_UM(MOSA_UC_LO)},
+        {"M", MOSA_UM_M},
+        {"Mark", MOSA_UM_M},
+        {"Mn", MOSA_UM(MOSA_UC_MN)},
+        {"Mc", MOSA_UM(MOSA_UC_MC)},
+        {"Me", MOSA_UM(MOSA_UC_ME)},
+        {"N", MOSA_UM_N},
+        {"Number", MOSA_UM_N},
+        {"Nd", MOSA_UM(MOSA_UC_ND)},
+        {"digit", MOSA_UM(MOSA_UC_ND)},
+        {"Nl", MOSA_UM(MOSA_UC_NL)},
+        {"No", MOSA_UM(MOSA_UC_NO)},
+        {"P", MOSA_UM_P},
+        {"Punctuation", MOSA_UM_P},
+        {"Pc", MOSA_UM(MOSA_UC_PC)},
+        {"Pd", MOSA_UM(MOSA_UC_PD)},
+        {"Ps", MOSA_UM(MOSA_UC_PS)},
+        {"Pe", MOSA_UM(MOSA_UC_PE)},
+        {"Pi", MOSA_UM(MOSA_UC_PI)},
+        {"Pf", MOSA_UM(MOSA_UC_PF)},
+        {"Po", MOSA_UM(MOSA_UC_PO)},
+        {"S", MOSA_UM_S},
+        {"Symbol", MOSA_UM_S},
+        {"Sm", MOSA_UM(MOSA_UC_SM)},
+        {"Sc", MOSA_UM(MOSA_UC_SC)},
+        {"Sk", MOSA_UM(MOSA_UC_SK)},
+        {"So", MOSA_UM(MOSA_UC_SO)},
+        {"Z", MOSA_UM_Z},
+        {"Separator", MOSA_UM_Z},
+        {"Zs", MOSA_UM(MOSA_UC_ZS)},
+        {"Zl", MOSA_UM(MOSA_UC_ZL)},
+        {"Zp", MOSA_UM(MOSA_UC_ZP)},
+        {"Cc", MOSA_UM(MOSA_UC_CC)},
+        {"Cf", MOSA_UM(MOSA_UC_CF)},
+        {"Co", MOSA_UM(MOSA_UC_CO)},
+        {"Cn", MOSA_UM(MOSA_UC_CN)},
     };
     size_t begin = *at, len = 1;
     mosa_slice name = {text.data + *at, 1};
@@ -93,7 +124,7 @@ static void add_word(mosa_charset *set) {
     mosa_charset_add(set, '_', '_');
 }
 static void add_space(mosa_charset *set) { // ECMAScript's WhiteSpace and LineTerminator
-    static const mosa_char_range ranges[] = {{9, 13},         {0x20, 0x20},     {0xA0, 0xA0},     {0x1680, 0x1680},
+    static const mosa_char_range ranges[] = {{9, 13},          {0x20, 0x20},     {0xA0, 0xA0},     {0x1680, 0x1680},
                                              {0x2000, 0x200A}, {0x2028, 0x2029}, {0x202F, 0x202F}, {0x205F, 0x205F},
                                              {0x3000, 0x3000}, {0xFEFF, 0xFEFF}};
     for (size_t i = 0; i < MOSA_COUNT(ranges); i++) mosa_charset_add(set, ranges[i].lo, ranges[i].hi);

@@ -150,11 +150,11 @@ mosa_rx mosa_rx_literal(mosa_rx_pool *p, mosa_slice bytes) {
     return r;
 }
 
-// --- concatenation, repetition ----------------------------------------------------------------------------------------
+// --- concatenation, repetition
+// ----------------------------------------------------------------------------------------
 
 static bool is_star(const mosa_rx_node *n) {
-    return n->kind == MOSA_RX_KIND_ALL ||
-           (n->kind == MOSA_RX_KIND_REPEAT && n->b == 0 && n->c == MOSA_RX_FOREVER);
+    return n->kind == MOSA_RX_KIND_ALL || (n->kind == MOSA_RX_KIND_REPEAT && n->b == 0 && n->c == MOSA_RX_FOREVER);
 }
 
 // a is no CAT.
@@ -224,7 +224,8 @@ mosa_rx mosa_rx_multiple_after(mosa_rx_pool *p, uint32_t step, uint32_t scale, u
                   NULL);
 }
 
-// --- union, intersection, complement ----------------------------------------------------------------------------------
+// --- union, intersection, complement
+// ----------------------------------------------------------------------------------
 
 static int by_number(const void *a, const void *b) {
     mosa_rx x = *(const mosa_rx *)a, y = *(const mosa_rx *)b;
@@ -308,7 +309,8 @@ static mosa_rx finish_or(mosa_rx_pool *p, mosa_rx *list, size_t n) {
 
 mosa_rx mosa_rx_or_all(mosa_rx_pool *p, const mosa_rx *args, size_t count) {
     if (count > OR_SCRATCH / 2) { // halves first; what they share is found later
-        return mosa_rx_or(p, mosa_rx_or_all(p, args, count / 2), mosa_rx_or_all(p, args + count / 2, count - count / 2));
+        return mosa_rx_or(p, mosa_rx_or_all(p, args, count / 2),
+                          mosa_rx_or_all(p, args + count / 2, count - count / 2));
     }
     mosa_rx list[OR_SCRATCH];
     size_t n = 0;
@@ -338,8 +340,8 @@ static mosa_rx finish_and(mosa_rx_pool *p, mosa_rx *list, size_t n) {
     if (kept == 1) return list[0];
     return intern(
         p,
-        (mosa_rx_node){.kind = MOSA_RX_KIND_AND, .b = (uint32_t)kept, .nullable = nullable, .logical = true,
-                       .known = nullable},
+        (mosa_rx_node){
+            .kind = MOSA_RX_KIND_AND, .b = (uint32_t)kept, .nullable = nullable, .logical = true, .known = nullable},
         list);
 }
 
@@ -364,12 +366,14 @@ mosa_rx mosa_rx_not(mosa_rx_pool *p, mosa_rx a) {
     if (a == MOSA_RX_ALL) return MOSA_RX_NONE;
     mosa_rx_node x = p->nodes[a];
     if (x.kind == MOSA_RX_KIND_NOT) return x.a;
-    return intern(
-        p, (mosa_rx_node){.kind = MOSA_RX_KIND_NOT, .a = a, .nullable = !x.nullable, .logical = true, .known = !x.nullable},
-        NULL);
+    return intern(p,
+                  (mosa_rx_node){
+                      .kind = MOSA_RX_KIND_NOT, .a = a, .nullable = !x.nullable, .logical = true, .known = !x.nullable},
+                  NULL);
 }
 
-// --- many strings -----------------------------------------------------------------------------------------------------
+// --- many strings
+// -----------------------------------------------------------------------------------------------------
 
 static int by_string(const void *a, const void *b) {
     const mosa_slice *x = a, *y = b;

@@ -69,7 +69,7 @@ typedef struct mosa_rx_pool {
     mosa_rx *args; // (MOSA_RX_ARGS_MAX) reserved
     uint32_t arg_count;
     mosa_byte_set *sets; // (MOSA_RX_SETS_MAX) reserved
-    uint32_t *set_next; // (MOSA_RX_SETS_MAX) reserved; chains of equal hash, numbers plus 1
+    uint32_t *set_next;  // (MOSA_RX_SETS_MAX) reserved; chains of equal hash, numbers plus 1
     uint32_t set_heads[256];
     uint32_t set_count;
     uint32_t *heads;    // (HEADS) reserved; hash chains
@@ -78,7 +78,8 @@ typedef struct mosa_rx_pool {
     mosa_rx *spine;     // (MOSA_RX_NODES_MAX) reserved; scratch of concatenation
     uint32_t search;
     bool failed;
-    int64_t budget; // derivations left; the pool fails when they are used up, so that work is bounded the same everywhere
+    int64_t
+        budget; // derivations left; the pool fails when they are used up, so that work is bounded the same everywhere
     uint32_t classed_sets; // the sets that classes were made of
     uint8_t class_of[256];
     uint8_t class_byte[256]; // one byte of each class

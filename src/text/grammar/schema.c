@@ -15,7 +15,8 @@ mosa_status schema_unsupported(schema_compiler *c, const char *keyword, const ch
     return mosa_fail(c->err, MOSA_EUNSUPPORTED, "schema: %s is not supported%s%s", keyword, *why ? ": " : "", why);
 }
 
-// --- nodes --------------------------------------------------------------------------------------------------------------------
+// --- nodes
+// --------------------------------------------------------------------------------------------------------------------
 
 static bool grow_nodes(schema_compiler *c) {
     if (c->node_count < c->node_capacity) return true;
@@ -73,7 +74,8 @@ json_t *schema_get(const schema_compiler *c, const element_list *bases, size_t i
     return keyword[0] == '%' && !node->made ? NULL : json_object_get(node->value, keyword);
 }
 
-// --- goals --------------------------------------------------------------------------------------------------------------------
+// --- goals
+// --------------------------------------------------------------------------------------------------------------------
 
 static bool grow_goals(schema_compiler *c) {
     if (c->goal_count < c->goal_capacity) return true;
@@ -118,12 +120,29 @@ mosa_status schema_goal(schema_compiler *c, const element_list *list, mosa_symbo
     return mosa_cfg_report(c->cfg, c->err);
 }
 
-// --- flattening -----------------------------------------------------------------------------------------------------------------
+// --- flattening
+// -----------------------------------------------------------------------------------------------------------------
 
 static bool has_plain_keywords(const json_t *schema) {
-    static const char *const others[] = {"$ref", "allOf", "anyOf", "oneOf", "not", "if", "then", "else", "$defs",
-                                         "definitions", "$schema", "$id", "$comment", "title", "description",
-                                         "default", "examples", "dependentRequired", "dependentSchemas"};
+    static const char *const others[] = {"$ref",
+                                         "allOf",
+                                         "anyOf",
+                                         "oneOf",
+                                         "not",
+                                         "if",
+                                         "then",
+                                         "else",
+                                         "$defs",
+                                         "definitions",
+                                         "$schema",
+                                         "$id",
+                                         "$comment",
+                                         "title",
+                                         "description",
+                                         "default",
+                                         "examples",
+                                         "dependentRequired",
+                                         "dependentSchemas"};
     const char *key;
     json_t *value;
     json_object_foreach((json_t *)schema, key, value) {
@@ -191,7 +210,8 @@ mosa_status schema_flatten(schema_compiler *c, const element_list *list, element
     return MOSA_OK;
 }
 
-// --- defining a goal --------------------------------------------------------------------------------------------------------------
+// --- defining a goal
+// --------------------------------------------------------------------------------------------------------------
 
 static unsigned type_bits(const char *name) {
     static const struct {
@@ -218,7 +238,8 @@ unsigned schema_types(const schema_compiler *c, const element_list *bases) {
     return types;
 }
 
-mosa_status schema_bound(schema_compiler *c, const element_list *bases, const char *keyword, bool lower, uint32_t *out) {
+mosa_status schema_bound(schema_compiler *c, const element_list *bases, const char *keyword, bool lower,
+                         uint32_t *out) {
     for (size_t i = 0; i < bases->count; i++) {
         json_t *value = schema_get(c, bases, i, keyword);
         if (!value) continue;
@@ -264,7 +285,8 @@ static mosa_status define(schema_compiler *c, const goal *g) {
     return mosa_cfg_report(c->cfg, c->err);
 }
 
-// --- literals and punctuation -------------------------------------------------------------------------------------------------------
+// --- literals and punctuation
+// -------------------------------------------------------------------------------------------------------
 
 mosa_symbol schema_text(schema_compiler *c, const char *text) {
     return mosa_cfg_lexeme(c->cfg, mosa_rx_literal(c->pool, mosa_slice_of(text)), true);
@@ -287,7 +309,8 @@ mosa_status schema_literals(schema_compiler *c, const element_list *bases, unsig
         unsigned type;
         json_t *value;
         const char *text;
-    } table[] = {{TYPE_NULL, json_null(), "null"}, {TYPE_BOOL, json_true(), "true"}, {TYPE_BOOL, json_false(), "false"}};
+    } table[] = {
+        {TYPE_NULL, json_null(), "null"}, {TYPE_BOOL, json_true(), "true"}, {TYPE_BOOL, json_false(), "false"}};
     for (size_t i = 0; i < MOSA_COUNT(table); i++) {
         if (!(types & table[i].type) || !listed(c, bases, table[i].value)) continue;
         bool refused = false;
@@ -315,7 +338,8 @@ mosa_rx schema_space(schema_compiler *c, const char *before, char mark, const ch
     return *before ? mosa_rx_cat(c->pool, space, middle) : middle;
 }
 
-// --- the front end ------------------------------------------------------------------------------------------------------------------
+// --- the front end
+// ------------------------------------------------------------------------------------------------------------------
 
 static mosa_status work_off(schema_compiler *c, mosa_symbol *start) {
     element_list list = {0};

@@ -84,7 +84,8 @@ static mosa_status positions(schema_compiler *c, const element_list *bases, cons
     for (uint32_t j = a->prefix; j-- > 0;) {
         mosa_symbol item, here = j ? MOSA_SYMBOL_RULE | mosa_cfg_rule(c->cfg) : MOSA_SYMBOL_RULE | rule;
         MOSA_TRY(item_goal(c, bases, j, NULL, &item));
-        if (j < a->max) mosa_cfg_add(c->cfg, mosa_symbol_index(here), (mosa_symbol[]){j ? a->comma : a->open, item, next}, 3);
+        if (j < a->max)
+            mosa_cfg_add(c->cfg, mosa_symbol_index(here), (mosa_symbol[]){j ? a->comma : a->open, item, next}, 3);
         if (j >= a->min) mosa_cfg_add(c->cfg, mosa_symbol_index(here), j ? &a->close : &a->empty, 1);
         next = here;
     }

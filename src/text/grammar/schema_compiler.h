@@ -1,10 +1,10 @@
 // The JSON Schema front end: what its parts share.
 //
-// A goal is a set of elements, all of which a value must satisfy; each goal becomes one rule. schema.c spreads goals out
-// (references, allOf) and branches on the first choice (anyOf and what is rewritten as one: oneOf, not, if, dependent*);
-// a goal without choices is a conjunction of plain keywords ("bases") and is written type by type by schema_string.c,
-// schema_number.c, schema_array.c and schema_object.c. Goals are worked off a queue, so that recursive schemas become
-// recursive rules and nothing recurses in C.
+// A goal is a set of elements, all of which a value must satisfy; each goal becomes one rule. schema.c spreads goals
+// out (references, allOf) and branches on the first choice (anyOf and what is rewritten as one: oneOf, not, if,
+// dependent*); a goal without choices is a conjunction of plain keywords ("bases") and is written type by type by
+// schema_string.c, schema_number.c, schema_array.c and schema_object.c. Goals are worked off a queue, so that recursive
+// schemas become recursive rules and nothing recurses in C.
 //
 // Rewriting (schema_rewrite.c) makes JSON Schema of JSON Schema. Own keywords of made schemas begin with "%", which the
 // sources' keys of that name cannot reach: they are read from made schemas only.
@@ -39,7 +39,7 @@ typedef struct schema_node { // one JSON value that serves as schema or as array
     json_t *value;
     bool made;
     bool checked;
-    json_t *negation;    // made, or NULL
+    json_t *negation;     // made, or NULL
     json_t *rewritten[4]; // made replacements of single keywords
 } schema_node;
 

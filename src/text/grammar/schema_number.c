@@ -69,10 +69,12 @@ static bool to_decimal(double value, decimal *out) {
     return true;
 }
 
-// --- comparisons: decimals (no sign) below or above a bound ------------------------------------------------------------------------
+// --- comparisons: decimals (no sign) below or above a bound
+// ------------------------------------------------------------------------
 
 // Digit strings as long as `bound` that are smaller (greater) from some digit on, then `rest_digits` more of any.
-static mosa_rx differing(schema_compiler *c, const char *bound, bool below, mosa_rx (*rest)(schema_compiler *, size_t)) {
+static mosa_rx differing(schema_compiler *c, const char *bound, bool below,
+                         mosa_rx (*rest)(schema_compiler *, size_t)) {
     size_t len = strlen(bound);
     mosa_rx all = MOSA_RX_NONE;
     for (size_t i = 0; i < len; i++) {
@@ -105,7 +107,8 @@ static mosa_rx below_part(schema_compiler *c, const char *part, bool open) {
     mosa_rx r = fraction(c, differing(c, part, true, any_length));
     for (size_t i = 1; i < strlen(part); i++) r = mosa_rx_or(c->pool, r, fraction(c, text(c, part, i)));
     if (*part || !open) r = mosa_rx_or(c->pool, r, MOSA_RX_EPS);
-    if (!open) r = mosa_rx_or(c->pool, r, fraction(c, mosa_rx_cat(c->pool, text(c, part, strlen(part)), zeros(c, !*part))));
+    if (!open)
+        r = mosa_rx_or(c->pool, r, fraction(c, mosa_rx_cat(c->pool, text(c, part, strlen(part)), zeros(c, !*part))));
     return r;
 }
 
@@ -130,7 +133,8 @@ static mosa_rx compare(schema_compiler *c, const decimal *bound, bool below, boo
                       mosa_rx_cat(c->pool, text(c, bound->whole, len), equal));
 }
 
-// --- what the bases say -----------------------------------------------------------------------------------------------------------------
+// --- what the bases say
+// -----------------------------------------------------------------------------------------------------------------
 
 static void raise_min(range *r, double value, bool open) {
     if (r->has_min && (value < r->min || (value == r->min && !open))) return;
@@ -179,7 +183,8 @@ static mosa_status multiples(schema_compiler *c, const element_list *bases, mosa
     return MOSA_OK;
 }
 
-// --- literals ---------------------------------------------------------------------------------------------------------------------------
+// --- literals
+// ---------------------------------------------------------------------------------------------------------------------------
 
 static bool within(const range *r, double v) {
     return !(r->has_min && (v < r->min || (r->open_min && v == r->min))) &&
@@ -232,7 +237,8 @@ static bool add_literals(schema_compiler *c, const element_list *bases, const ra
     return false;
 }
 
-// --- the term -----------------------------------------------------------------------------------------------------------------------------
+// --- the term
+// -----------------------------------------------------------------------------------------------------------------------------
 
 static mosa_rx whole(schema_compiler *c) {
     return mosa_rx_or(c->pool, mosa_rx_byte(c->pool, '0'),
@@ -290,8 +296,8 @@ static mosa_rx unbounded(schema_compiler *c, unsigned types) {
     mosa_byte_set_add(&sign, '-', '-');
     mosa_byte_set_add(&e, 'e', 'e');
     mosa_byte_set_add(&e, 'E', 'E');
-    mosa_rx exponent = cat3(c, mosa_rx_set(c->pool, &e), mosa_rx_maybe(c->pool, mosa_rx_set(c->pool, &sign)),
-                            digits(c, 1, 2));
+    mosa_rx exponent =
+        cat3(c, mosa_rx_set(c->pool, &e), mosa_rx_maybe(c->pool, mosa_rx_set(c->pool, &sign)), digits(c, 1, 2));
     return cat3(c, mosa_rx_maybe(c->pool, minus), magnitude(c, types), mosa_rx_maybe(c->pool, exponent));
 }
 

@@ -40,7 +40,8 @@ typedef struct object {
     uint32_t *rules;        // (cap + 1) of the next listed property
 } object;
 
-// --- gathering ------------------------------------------------------------------------------------------------------------------------
+// --- gathering
+// ------------------------------------------------------------------------------------------------------------------------
 
 static mosa_status gather_names(object *o) {
     const char *name;
@@ -170,8 +171,10 @@ static mosa_status describe_counts(object *o) {
     o->cap = o->min > 1 ? o->min : 1;
     if (o->max != MOSA_RX_FOREVER) {
         size_t most = o->free_count ? o->max : o->count; // without free keys there are no more than are listed
-        if (!o->free_count && o->max >= o->count) o->max = MOSA_RX_FOREVER;
-        else if (most > o->cap) o->cap = o->max;
+        if (!o->free_count && o->max >= o->count)
+            o->max = MOSA_RX_FOREVER;
+        else if (most > o->cap)
+            o->cap = o->max;
     }
     if (o->cap > MOSA_GRAMMAR_ITEMS_MAX)
         return mosa_fail(o->c->err, MOSA_ELIMIT, "schema: minProperties or maxProperties is more than %d",
@@ -179,7 +182,8 @@ static mosa_status describe_counts(object *o) {
     return MOSA_OK;
 }
 
-// --- rules ------------------------------------------------------------------------------------------------------------------------------
+// --- rules
+// ------------------------------------------------------------------------------------------------------------------------------
 
 // {"key": or , "key": as one lexeme.
 static mosa_symbol key_lexeme(object *o, mosa_rx key, bool first) {
@@ -203,8 +207,8 @@ static bool may_add(const object *o, uint32_t count) {
 static void close_object(object *o, uint32_t rule, uint32_t count) {
     if (count < o->min) return;
     mosa_rx open = schema_space(o->c, "", '{', o->c->front->spacing == MOSA_JSON_FLEXIBLE ? " " : "");
-    mosa_rx close = count ? schema_space(o->c, " ", '}', "")
-                          : mosa_rx_cat(o->c->pool, open, mosa_rx_byte(o->c->pool, '}'));
+    mosa_rx close =
+        count ? schema_space(o->c, " ", '}', "") : mosa_rx_cat(o->c->pool, open, mosa_rx_byte(o->c->pool, '}'));
     mosa_symbol symbol = mosa_cfg_lexeme(o->c->cfg, close, true);
     mosa_cfg_add(o->c->cfg, rule, &symbol, 1);
 }
@@ -217,8 +221,10 @@ static void add_tail(object *o, const uint32_t *rules) {
     bool endless = o->max == MOSA_RX_FOREVER;
     mosa_cfg_add(cfg, list, NULL, 0);
     for (size_t i = 0; endless && i < o->free_count; i++)
-        mosa_cfg_add(cfg, list, (mosa_symbol[]){MOSA_SYMBOL_RULE | list, key_lexeme(o, o->free_keys[i].key, false),
-                                                o->free_keys[i].value}, 3);
+        mosa_cfg_add(
+            cfg, list,
+            (mosa_symbol[]){MOSA_SYMBOL_RULE | list, key_lexeme(o, o->free_keys[i].key, false), o->free_keys[i].value},
+            3);
     uint32_t close = mosa_cfg_rule(cfg);
     close_object(o, close, o->cap);
     for (uint32_t count = 0; count <= o->cap; count++) {
@@ -228,9 +234,10 @@ static void add_tail(object *o, const uint32_t *rules) {
         }
         close_object(o, rules[count], count);
         for (size_t i = 0; may_add(o, count) && i < o->free_count; i++)
-            mosa_cfg_add(cfg, rules[count], (mosa_symbol[]){key_lexeme(o, o->free_keys[i].key, count == 0),
-                                                            o->free_keys[i].value,
-                                                            MOSA_SYMBOL_RULE | rules[behind(o, count)]}, 3);
+            mosa_cfg_add(cfg, rules[count],
+                         (mosa_symbol[]){key_lexeme(o, o->free_keys[i].key, count == 0), o->free_keys[i].value,
+                                         MOSA_SYMBOL_RULE | rules[behind(o, count)]},
+                         3);
     }
 }
 
@@ -240,8 +247,9 @@ static void add_property(object *o, const property *p, const uint32_t *rules, co
         mosa_symbol skipped = MOSA_SYMBOL_RULE | next[count];
         if (!p->required) mosa_cfg_add(cfg, rules[count], &skipped, 1);
         if (!p->allowed || !may_add(o, count)) continue;
-        mosa_cfg_add(cfg, rules[count], (mosa_symbol[]){key_lexeme(o, p->key, count == 0), p->value,
-                                                        MOSA_SYMBOL_RULE | next[behind(o, count)]}, 3);
+        mosa_cfg_add(
+            cfg, rules[count],
+            (mosa_symbol[]){key_lexeme(o, p->key, count == 0), p->value, MOSA_SYMBOL_RULE | next[behind(o, count)]}, 3);
     }
 }
 

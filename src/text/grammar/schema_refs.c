@@ -6,7 +6,20 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef enum shape { ANY, SCHEMA, SCHEMAS, SCHEMA_MAP, STRING, STRINGS, COUNT, NUMBER, BOOLEAN, ARRAY, TYPES, REFUSED } shape;
+typedef enum shape {
+    ANY,
+    SCHEMA,
+    SCHEMAS,
+    SCHEMA_MAP,
+    STRING,
+    STRINGS,
+    COUNT,
+    NUMBER,
+    BOOLEAN,
+    ARRAY,
+    TYPES,
+    REFUSED
+} shape;
 
 static const struct {
     const char *keyword;
@@ -151,7 +164,8 @@ mosa_status schema_check(schema_compiler *c, uint32_t node) {
     return MOSA_OK;
 }
 
-// --- references ---------------------------------------------------------------------------------------------------------------------
+// --- references
+// ---------------------------------------------------------------------------------------------------------------------
 
 static int hex(char ch) {
     return ch >= '0' && ch <= '9' ? ch - '0' : (ch | 32) >= 'a' && (ch | 32) <= 'f' ? (ch | 32) - 'a' + 10 : -1;

@@ -42,7 +42,8 @@ static bool is_compound(const json_t *value) {
     return json_is_array(value) || json_is_object(value);
 }
 
-// --- negation -------------------------------------------------------------------------------------------------------------------------
+// --- negation
+// -------------------------------------------------------------------------------------------------------------------------
 
 static json_t *not_of(json_t *schema) {
     return one("not", json_incref(schema));
@@ -84,8 +85,8 @@ static mosa_status negate_properties(schema_compiler *c, json_t *properties, jso
 static mosa_status negate_required(schema_compiler *c, json_t *names, json_t *list) {
     size_t i;
     json_t *name;
-    json_array_foreach(names, i, name) MOSA_TRY(
-        push(c, list, typed(TYPE_OBJECT, "properties", one(json_string_value(name), json_false()))));
+    json_array_foreach(names, i, name)
+        MOSA_TRY(push(c, list, typed(TYPE_OBJECT, "properties", one(json_string_value(name), json_false()))));
     return MOSA_OK;
 }
 
@@ -94,11 +95,16 @@ static mosa_status negate_bound(schema_compiler *c, const char *keyword, json_t 
         const char *keyword, *opposite;
         int shift; // of a count
         unsigned type;
-    } table[] = {{"minimum", "exclusiveMaximum", 0, TYPE_NUMBER}, {"maximum", "exclusiveMinimum", 0, TYPE_NUMBER},
-                 {"exclusiveMinimum", "maximum", 0, TYPE_NUMBER}, {"exclusiveMaximum", "minimum", 0, TYPE_NUMBER},
-                 {"minLength", "maxLength", -1, TYPE_STRING},     {"maxLength", "minLength", 1, TYPE_STRING},
-                 {"minItems", "maxItems", -1, TYPE_ARRAY},        {"maxItems", "minItems", 1, TYPE_ARRAY},
-                 {"minProperties", "maxProperties", -1, TYPE_OBJECT}, {"maxProperties", "minProperties", 1, TYPE_OBJECT}};
+    } table[] = {{"minimum", "exclusiveMaximum", 0, TYPE_NUMBER},
+                 {"maximum", "exclusiveMinimum", 0, TYPE_NUMBER},
+                 {"exclusiveMinimum", "maximum", 0, TYPE_NUMBER},
+                 {"exclusiveMaximum", "minimum", 0, TYPE_NUMBER},
+                 {"minLength", "maxLength", -1, TYPE_STRING},
+                 {"maxLength", "minLength", 1, TYPE_STRING},
+                 {"minItems", "maxItems", -1, TYPE_ARRAY},
+                 {"maxItems", "minItems", 1, TYPE_ARRAY},
+                 {"minProperties", "maxProperties", -1, TYPE_OBJECT},
+                 {"maxProperties", "minProperties", 1, TYPE_OBJECT}};
     for (size_t i = 0; i < MOSA_COUNT(table); i++) {
         if (strcmp(table[i].keyword, keyword) != 0) continue;
         if (json_is_boolean(value)) return schema_unsupported(c, "not", "of draft-4 exclusive bounds");
@@ -107,20 +113,42 @@ static mosa_status negate_bound(schema_compiler *c, const char *keyword, json_t 
         json_int_t bound = (json_int_t)json_number_value(value) + table[i].shift;
         return bound < 0 ? MOSA_OK : push(c, list, typed(table[i].type, table[i].opposite, json_integer(bound)));
     }
-    return mosa_fail(c->err, MOSA_EUNSUPPORTED, "schema: not (or oneOf of alternatives that may overlap) is not "
-                     "supported over %s", keyword);
+    return mosa_fail(c->err, MOSA_EUNSUPPORTED,
+                     "schema: not (or oneOf of alternatives that may overlap) is not "
+                     "supported over %s",
+                     keyword);
 }
 
 static mosa_status negate_keyword(schema_compiler *c, uint32_t node, const char *keyword, json_t *value, json_t *list) {
-    static const char *const silent[] = {"$defs", "definitions", "$schema", "$id", "$anchor", "$comment", "title",
-                                         "description", "default", "examples", "deprecated", "readOnly", "writeOnly",
-                                         "then", "else", "minContains", "additionalItems", "contentMediaType",
-                                         "contentEncoding", "contentSchema"};
-    static const char *const known[] = {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "minLength",
-                                        "maxLength", "minItems", "maxItems", "minProperties", "maxProperties",
-                                        "multipleOf", "patternProperties", "additionalProperties", "propertyNames",
-                                        "prefixItems", "contains", "uniqueItems", "format", "if", "oneOf",
-                                        "dependentRequired", "dependentSchemas", "dependencies", "maxContains"};
+    static const char *const silent[] = {
+        "$defs",           "definitions",  "$schema", "$id",         "$anchor",         "$comment",
+        "title",           "description",  "default", "examples",    "deprecated",      "readOnly",
+        "writeOnly",       "then",         "else",    "minContains", "additionalItems", "contentMediaType",
+        "contentEncoding", "contentSchema"};
+    static const char *const known[] = {"minimum",
+                                        "maximum",
+                                        "exclusiveMinimum",
+                                        "exclusiveMaximum",
+                                        "minLength",
+                                        "maxLength",
+                                        "minItems",
+                                        "maxItems",
+                                        "minProperties",
+                                        "maxProperties",
+                                        "multipleOf",
+                                        "patternProperties",
+                                        "additionalProperties",
+                                        "propertyNames",
+                                        "prefixItems",
+                                        "contains",
+                                        "uniqueItems",
+                                        "format",
+                                        "if",
+                                        "oneOf",
+                                        "dependentRequired",
+                                        "dependentSchemas",
+                                        "dependencies",
+                                        "maxContains"};
     for (size_t i = 0; i < MOSA_COUNT(silent); i++)
         if (strcmp(silent[i], keyword) == 0) return MOSA_OK;
     if (strcmp(keyword, "type") == 0 || strcmp(keyword, "%types") == 0) return negate_types(c, node, list);
@@ -133,8 +161,7 @@ static mosa_status negate_keyword(schema_compiler *c, uint32_t node, const char 
     }
     if (strcmp(keyword, "properties") == 0) return negate_properties(c, value, list);
     if (strcmp(keyword, "required") == 0) return negate_required(c, value, list);
-    if (strcmp(keyword, "pattern") == 0)
-        return push(c, list, typed(TYPE_STRING, "%not-pattern", json_incref(value)));
+    if (strcmp(keyword, "pattern") == 0) return push(c, list, typed(TYPE_STRING, "%not-pattern", json_incref(value)));
     if (strcmp(keyword, "items") == 0 && (json_is_object(value) || json_is_boolean(value)) &&
         !json_object_get(c->nodes[node].value, "prefixItems"))
         return push(c, list, typed(TYPE_ARRAY, "contains", not_of(value)));
@@ -178,7 +205,8 @@ static mosa_status negate(schema_compiler *c, uint32_t node, json_t **out) {
     return MOSA_OK;
 }
 
-// --- oneOf ----------------------------------------------------------------------------------------------------------------------------
+// --- oneOf
+// ----------------------------------------------------------------------------------------------------------------------------
 
 static bool disjoint(schema_compiler *c, const element_list *a, const element_list *b, int depth);
 
@@ -301,7 +329,8 @@ static mosa_status rewrite_one_of(schema_compiler *c, json_t *list, json_t **out
     return MOSA_OK;
 }
 
-// --- conditions -----------------------------------------------------------------------------------------------------------------------
+// --- conditions
+// -----------------------------------------------------------------------------------------------------------------------
 
 static json_t *rewrite_if(json_t *schema) {
     json_t *condition = json_object_get(schema, "if"), *then = json_object_get(schema, "then"),
@@ -339,7 +368,8 @@ static mosa_status rewrite_dependent(schema_compiler *c, json_t *map, json_t *li
     return MOSA_OK;
 }
 
-// --- literals -------------------------------------------------------------------------------------------------------------------------
+// --- literals
+// -------------------------------------------------------------------------------------------------------------------------
 
 // The schema of one value: arrays and objects item by item.
 static json_t *exactly(json_t *value) {
@@ -347,7 +377,8 @@ static json_t *exactly(json_t *value) {
         json_t *items = json_array(), *item;
         size_t i, n = json_array_size(value);
         json_array_foreach(value, i, item) json_array_append_new(items, exactly(item));
-        json_t *made = json_pack("{s:s,s:I,s:I}", "type", "array", "minItems", (json_int_t)n, "maxItems", (json_int_t)n);
+        json_t *made =
+            json_pack("{s:s,s:I,s:I}", "type", "array", "minItems", (json_int_t)n, "maxItems", (json_int_t)n);
         if (n == 0) {
             json_decref(items);
             return made;
@@ -386,7 +417,8 @@ static json_t *rewrite_literals(json_t *values) {
     return NULL;
 }
 
-// --- all together ---------------------------------------------------------------------------------------------------------------------
+// --- all together
+// ---------------------------------------------------------------------------------------------------------------------
 
 // The made value of a slot, made once per schema, so that recursive schemas come back to the same goals.
 static mosa_status slot(schema_compiler *c, uint32_t node, int which, json_t *made, element_kind kind,
