@@ -55,8 +55,7 @@ void mosa_engine_attach_texts(mosa_engine *e) {
     }
 }
 
-// --- log-probabilities and draws
-// ----------------------------------------------------------------------------------------
+// --- log-probabilities and draws ------------------------------------------------------------------------------------
 
 static void report_logprobs(mosa_engine *e, const mosa_sequence *q, mosa_event *event, const float *logits) {
     int n = q->request.top_logprobs;

@@ -111,8 +111,7 @@ static uint32_t pair_of(trainer *t, mosa_bpe_pair ids) {
     return (uint32_t)t->n_pairs - 1;
 }
 
-// --- counts and where they come from
-// ----------------------------------------------------------------------------------
+// --- counts and where they come from --------------------------------------------------------------------------------
 
 // Notes that word `w` has gained the pair; words come in rising order within one merge, so equal ones are neighbours.
 static void note_word(trainer *t, uint32_t index, uint32_t w) {

@@ -150,8 +150,7 @@ mosa_rx mosa_rx_literal(mosa_rx_pool *p, mosa_slice bytes) {
     return r;
 }
 
-// --- concatenation, repetition
-// ----------------------------------------------------------------------------------------
+// --- concatenation, repetition --------------------------------------------------------------------------------------
 
 static bool is_star(const mosa_rx_node *n) {
     return n->kind == MOSA_RX_KIND_ALL || (n->kind == MOSA_RX_KIND_REPEAT && n->b == 0 && n->c == MOSA_RX_FOREVER);
@@ -224,8 +223,7 @@ mosa_rx mosa_rx_multiple_after(mosa_rx_pool *p, uint32_t step, uint32_t scale, u
                   NULL);
 }
 
-// --- union, intersection, complement
-// ----------------------------------------------------------------------------------
+// --- union, intersection, complement --------------------------------------------------------------------------------
 
 static int by_number(const void *a, const void *b) {
     mosa_rx x = *(const mosa_rx *)a, y = *(const mosa_rx *)b;
@@ -372,8 +370,7 @@ mosa_rx mosa_rx_not(mosa_rx_pool *p, mosa_rx a) {
                   NULL);
 }
 
-// --- many strings
-// -----------------------------------------------------------------------------------------------------
+// --- many strings ---------------------------------------------------------------------------------------------------
 
 static int by_string(const void *a, const void *b) {
     const mosa_slice *x = a, *y = b;
