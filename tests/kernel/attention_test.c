@@ -1,7 +1,7 @@
 // Attention: the fast kernels against the reference bit for bit, over pages and over packed rows, with windows, caps,
 // groups, sinks, values of other widths and any number of threads.
 //
-// attention_test --bench prints GFLOP/s and GB/s of keys and values by one thread.
+// attention_test --bench [f32|f16|q8_0] prints GFLOP/s and GB/s of keys and values by one thread.
 #include "op_problem.h"
 
 #include "backend/cpu/kv_page.h"
@@ -203,12 +203,13 @@ static void bench_case(const char *name, int32_t rows, int32_t begin, int group,
     close_case(&c);
 }
 
-static int bench(void) {
+static int bench(const char *only) {
     static const struct { int group, kv_heads, width; } models[] = {{8, 4, 64}, {4, 8, 128}, {1, 32, 64}};
     static const mosa_dtype dtypes[] = {MOSA_F32, MOSA_F16, MOSA_Q8_0};
     for (op_isa isa = OP_AVX2; isa <= op_best_isa(); isa++)
         for (size_t m = 0; m < MOSA_COUNT(models); m++)
             for (size_t d = 0; d < MOSA_COUNT(dtypes); d++) {
+                if (only && strcmp(only, mosa_dtype_name(dtypes[d])) != 0) continue;
                 int group = models[m].group, kv_heads = models[m].kv_heads, width = models[m].width;
                 bench_case("decode", 1, 500, group, kv_heads, width, dtypes[d], isa);
                 bench_case("decode", 1, 8000, group, kv_heads, width, dtypes[d], isa);
@@ -219,7 +220,7 @@ static int bench(void) {
 }
 
 int main(int argc, char **argv) {
-    if (argc > 1 && strcmp(argv[1], "--bench") == 0) return bench();
+    if (argc > 1 && strcmp(argv[1], "--bench") == 0) return bench(argc > 2 ? argv[2] : NULL);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(random_shapes_match_the_reference),
         cmocka_unit_test(packed_rows_and_pages_agree),

@@ -91,28 +91,7 @@ static int64_t cost_of(const tile_span *span) {
     return (int64_t)(span->end - span->lo) * (span->n + 4) + 64;
 }
 
-// The query as integers, where the pages are q8_0.
-static void quantize_vector(mosa_attention_work *work, int vector) {
-    int width = work->tile.width, padded = (width + 3) / 4 * 4, blocks = mosa_kv_key_blocks(width);
-    int8_t *n = work->q8 + (int64_t)vector * padded;
-    int16_t *wide = work->q16 + (int64_t)vector * padded;
-    mosa_attention_quantize_query(work->q + (int64_t)vector * width, width, n,
-                                  work->q_scale + (int64_t)vector * blocks);
-    for (int c = width; c < padded; c++) n[c] = 0;
-    for (int c = 0; c < padded; c += 4) {
-        wide[c] = n[c];
-        wide[c + 1] = n[c + 2];
-        wide[c + 2] = n[c + 1];
-        wide[c + 3] = n[c + 3];
-    }
-    for (int b = 0; b < blocks; b++) {
-        int32_t sum = 0;
-        for (int c = b * MOSA_KV_BLOCK; c < padded && c < (b + 1) * MOSA_KV_BLOCK; c++) sum += n[c];
-        work->q_start[vector * blocks + b] = -128 * sum;
-    }
-}
-
-static void open_vector(mosa_attention_work *work, int vector) {
+static void open_vector(mosa_attention_work *work, const mosa_attention_math *math, int vector) {
     mosa_attention_tile *tile = &work->tile;
     int32_t row = tile->row_begin + vector / tile->heads;
     int head = tile->head + vector % tile->heads;
@@ -120,10 +99,11 @@ static void open_vector(mosa_attention_work *work, int vector) {
            (size_t)tile->width * sizeof(float));
     mosa_cpu_visible(tile->args, tile->segment, tile->segment->pos_begin + (row - tile->segment->row_begin),
                      &tile->lo[vector], &tile->end[vector]);
-    if (tile->dtype == MOSA_Q8_0) quantize_vector(work, vector);
+    if (tile->dtype == MOSA_Q8_0) math->quantize(work, vector);
 }
 
-static void open_tile(const mosa_cpu_args *args, const tile_span *span, mosa_attention_work *work) {
+static void open_tile(const mosa_cpu_args *args, const mosa_attention_math *math, const tile_span *span,
+                      mosa_attention_work *work) {
     const mosa_attrs *attrs = &args->node->attrs;
     bool paged = mosa_attention_paged(args->graph, args->node);
     work->tile = (mosa_attention_tile){.args = args,
@@ -139,7 +119,7 @@ static void open_tile(const mosa_cpu_args *args, const tile_span *span, mosa_att
                                        .paged = paged,
                                        .in_key = attrs->attention.value_in_key,
                                        .dtype = paged ? ((const mosa_kv *)args->in[1])->spec.dtype : MOSA_F32};
-    for (int i = 0; i < span->n; i++) open_vector(work, i);
+    for (int i = 0; i < span->n; i++) open_vector(work, math, i);
 }
 
 // Vectors [*begin, *end) of the tile see something of the split; returns whether any does.
@@ -241,7 +221,7 @@ static void run_pairs(const mosa_cpu_args *args, const mosa_attention_math *math
     walk w = begin_walk(args);
     for (tile_span span; item < end && next_span(&w, &span);) {
         int32_t splits = count_splits(&span);
-        if (item + splits > begin) open_tile(args, &span, work);
+        if (item + splits > begin) open_tile(args, math, &span, work);
         for (int32_t i = 0; i < splits; i++, item++)
             if (item >= begin && item < end)
                 run_pair(work, math, first_split(&span) + i * MOSA_ATTENTION_SPLIT, slot_at(args, s, item, thread));
@@ -280,7 +260,7 @@ static void join_pairs(const mosa_cpu_args *args, const mosa_attention_math *mat
     walk w = begin_walk(args);
     for (tile_span span; next_span(&w, &span); number++) {
         if (number % n_threads == thread) {
-            open_tile(args, &span, work);
+            open_tile(args, math, &span, work);
             join_tile(work, math, &span, s, item, thread);
         }
         item += count_splits(&span);
@@ -295,7 +275,7 @@ static void run_tiles(const mosa_cpu_args *args, const mosa_attention_math *math
     for (tile_span span; next_span(&w, &span);) {
         int64_t cost = cost_of(&span);
         if ((before + cost / 2) * n_threads / s->cost == thread) {
-            open_tile(args, &span, work);
+            open_tile(args, math, &span, work);
             run_tile(work, math);
         }
         before += cost;

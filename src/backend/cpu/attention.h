@@ -62,6 +62,8 @@ typedef struct mosa_attention_work {
 
 // All work on vectors [begin, end) of work->tile and the groups [g0, g1) of work->view.
 typedef struct mosa_attention_math {
+    // q8_0: q8 or q16, whichever scores reads, q_scale and q_start of one vector from its q.
+    void (*quantize)(mosa_attention_work *work, int vector);
     // score[i][16 g + lane] = dot of vector i with the key there. Lanes that i does not see may hold anything.
     void (*scores)(mosa_attention_work *work, int begin, int end, int g0, int g1);
     // Step 3 up to l for one vector, which sees [from, to) of the split: scale, cap, max, exponentials; score becomes 0

@@ -1,8 +1,26 @@
 // ATTENTION on AVX2: the table of its arithmetic, the softmax of a split and the integer weights of q8_0 values.
 #include "backend/cpu/avx2/attention.h"
 
+#include "backend/cpu/avx2/attention_query.h"
+
 #include "backend/cpu/avx2/avx2.h"
 #include "backend/cpu/avx2/math_avx2.h"
+
+static void quantize(mosa_attention_work *work, int vector) {
+    int width = work->tile.width, padded = (width + 3) / 4 * 4, blocks = mosa_kv_key_blocks(width);
+    int8_t n[MOSA_HEAD_WIDTH_MAX];
+    int16_t *wide = work->q16 + (int64_t)vector * padded;
+    quantize_query(work->q + (int64_t)vector * width, width, n, work->q_scale + (int64_t)vector * blocks,
+                   work->q_start + (int64_t)vector * blocks);
+    int c = 0;
+    for (; c + 16 <= padded; c += 16) {
+        __m256i x = _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(const void *)(n + c)));
+        x = _mm256_shufflehi_epi16(_mm256_shufflelo_epi16(x, 0xd8), 0xd8);
+        _mm256_storeu_si256((__m256i *)(void *)(wide + c), x);
+    }
+    for (; c < padded; c += 4)
+        for (int i = 0; i < 4; i++) wide[c + i] = n[c + (i == 1 ? 2 : i == 2 ? 1 : i)];
+}
 
 static inline __m256 scaled(const mosa_attrs *attrs, __m256 dot) {
     __m256 s = _mm256_mul_ps(dot, splat(attrs->attention.scale)), cap = splat(attrs->attention.softcap);
@@ -74,6 +92,7 @@ static void finish(const float *total, float sum, int width, float *y) {
 
 void mosa_avx2_attention(const mosa_cpu_args *args, int thread, int n_threads) {
     static const mosa_attention_math math = {
+        .quantize = quantize,
         .scores = mosa_avx2_attention_scores,
         .soften = soften,
         .values = mosa_avx2_attention_values,

@@ -14,6 +14,9 @@ void mosa_avx2_attention_values(mosa_attention_work *work, int begin, int end, i
 void mosa_avx2_attention_values_q8(mosa_attention_work *work, int begin, int end, int g0, int g1, int column,
                                    int count);
 
+// Keeps a sum in its register: gcc would copy it before and after each product.
+#define KEEP(sum) __asm__("" : "+x"(sum))
+
 // Calls f(n, ...) with n a constant from 1 to 4, so that loops over it unroll.
 #define WITH_COUNT(n, f, ...)                                                                                          \
     switch (n) {                                                                                                       \

@@ -21,6 +21,8 @@ INLINE void dots(const int count, mosa_attention_work *work, int vector, int g, 
             __m256 x = _mm256_broadcast_ss(q + i * width + c);
             acc[i][0] = _mm256_fmadd_ps(x, a, acc[i][0]);
             acc[i][1] = _mm256_fmadd_ps(x, b, acc[i][1]);
+            KEEP(acc[i][0]);
+            KEEP(acc[i][1]);
         }
     }
     for (int i = 0; i < count; i++)
@@ -56,6 +58,7 @@ INLINE void block_q8(const int count, const mosa_attention_work *work, int vecto
                 __m256i x = _mm256_madd_epi16(even, broadcast_two(q + i * padded + c));
                 __m256i y = _mm256_madd_epi16(odd, broadcast_two(q + i * padded + c + 2));
                 acc[i][v] = _mm256_add_epi32(acc[i][v], _mm256_add_epi32(x, y));
+                KEEP(acc[i][v]);
             }
         }
     }

@@ -27,7 +27,10 @@ INLINE void add(const int count, mosa_attention_work *work, int vector, int from
             for (int v = 0; v < vectors; v++) x[v] = load_values(value, index + 8 * v, half);
             for (int i = 0; i < count; i++) {
                 __m256 p = _mm256_broadcast_ss(e + i * MOSA_TILE_SCORES + j);
-                for (int v = 0; v < vectors; v++) a[i][v] = _mm256_fmadd_ps(p, x[v], a[i][v]);
+                for (int v = 0; v < vectors; v++) {
+                    a[i][v] = _mm256_fmadd_ps(p, x[v], a[i][v]);
+                    KEEP(a[i][v]);
+                }
             }
         }
     }
@@ -91,7 +94,10 @@ INLINE void add_q8(const int count, mosa_attention_work *work, int vector, int g
                 int32_t two;
                 memcpy(&two, weight + i * MOSA_TILE_SCORES + g * MOSA_KV_GROUP + 2 * pair, sizeof two);
                 __m256i p = _mm256_set1_epi32(two);
-                for (int v = 0; v < vectors; v++) a[i][v] = _mm256_add_epi32(a[i][v], _mm256_madd_epi16(x[v], p));
+                for (int v = 0; v < vectors; v++) {
+                    a[i][v] = _mm256_add_epi32(a[i][v], _mm256_madd_epi16(x[v], p));
+                    KEEP(a[i][v]);
+                }
             }
         }
     int width = work->tile.value_width;

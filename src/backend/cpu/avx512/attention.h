@@ -16,6 +16,9 @@ void mosa_avx512_attention_values(mosa_attention_work *work, int begin, int end,
 void mosa_avx512_attention_values_q8(mosa_attention_work *work, int begin, int end, int g0, int g1, int column,
                                      int count);
 
+// Keeps a sum in its register: gcc would copy it before and after each product.
+#define KEEP(sum) __asm__("" : "+v"(sum))
+
 // Calls f(n, ...) with n a constant from 1 to 6, so that loops over it unroll.
 #define WITH_COUNT(n, f, ...)                                                                                          \
     switch (n) {                                                                                                       \

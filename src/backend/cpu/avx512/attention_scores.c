@@ -22,7 +22,10 @@ INLINE void dots(const int count, mosa_attention_work *work, int vector, int g, 
         for (int v = 0; v < groups; v++) k[v] = load_keys(key[v], c, half);
         for (int i = 0; i < count; i++) {
             __m512 x = _mm512_set1_ps(q[i * width + c]);
-            for (int v = 0; v < groups; v++) acc[i][v] = _mm512_fmadd_ps(x, k[v], acc[i][v]);
+            for (int v = 0; v < groups; v++) {
+                acc[i][v] = _mm512_fmadd_ps(x, k[v], acc[i][v]);
+                KEEP(acc[i][v]);
+            }
         }
     }
     for (int i = 0; i < count; i++)
@@ -55,8 +58,10 @@ INLINE void dots_q8(const int count, mosa_attention_work *work, int vector, int 
             for (int i = 0; i < count; i++) {
                 int32_t four;
                 memcpy(&four, q + i * padded + c, sizeof four);
-                for (int v = 0; v < groups; v++)
+                for (int v = 0; v < groups; v++) {
                     acc[i][v] = _mm512_dpbusd_epi32(acc[i][v], k[v], _mm512_set1_epi32(four));
+                    KEEP(acc[i][v]);
+                }
             }
         }
         for (int v = 0; v < groups; v++) {

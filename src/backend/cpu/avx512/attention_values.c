@@ -31,7 +31,10 @@ INLINE void add(const int count, mosa_attention_work *work, int vector, int from
             for (int v = 0; v < vectors; v++) x[v] = load_values(value, index + 16 * v, mask, half);
             for (int i = 0; i < count; i++) {
                 __m512 p = _mm512_set1_ps(e[i * MOSA_TILE_SCORES + j]);
-                for (int v = 0; v < vectors; v++) a[i][v] = _mm512_fmadd_ps(p, x[v], a[i][v]);
+                for (int v = 0; v < vectors; v++) {
+                    a[i][v] = _mm512_fmadd_ps(p, x[v], a[i][v]);
+                    KEEP(a[i][v]);
+                }
             }
         }
     }
@@ -97,7 +100,10 @@ INLINE void add_q8(const int count, mosa_attention_work *work, int vector, int g
                 int32_t two;
                 memcpy(&two, weight + i * MOSA_TILE_SCORES + g * MOSA_KV_GROUP + 2 * pair, sizeof two);
                 __m512i p = _mm512_set1_epi32(two);
-                for (int v = 0; v < vectors; v++) a[i][v] = _mm512_dpwssd_epi32(a[i][v], x[v], p);
+                for (int v = 0; v < vectors; v++) {
+                    a[i][v] = _mm512_dpwssd_epi32(a[i][v], x[v], p);
+                    KEEP(a[i][v]);
+                }
             }
         }
     int width = work->tile.value_width;
