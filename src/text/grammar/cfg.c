@@ -82,7 +82,7 @@ void mosa_cfg_add(mosa_cfg *cfg, uint32_t rule, const mosa_symbol *symbols, size
     add_symbol(cfg, MOSA_SYMBOL_END | rule);
 }
 
-// --- lexemes --------------------------------------------------------------------------------------------------------
+// --- lexemes
 
 static size_t slot_of(const mosa_cfg *cfg, const mosa_lexeme *l) {
     uint64_t h = ((uint64_t)l->rx << 32 ^ (uint64_t)(uint32_t)l->token << 1 ^ l->greedy) * 0x9e3779b97f4a7c15u;
@@ -134,7 +134,7 @@ mosa_symbol mosa_cfg_token(mosa_cfg *cfg, mosa_token_id token) {
     return intern(cfg, (mosa_lexeme){MOSA_RX_NONE, token, false});
 }
 
-// --- repetition -----------------------------------------------------------------------------------------------------
+// --- repetition
 
 enum { NO_SEPARATOR = UINT32_MAX };
 
@@ -211,7 +211,7 @@ mosa_symbol mosa_cfg_repeat(mosa_cfg *cfg, mosa_symbol inner, mosa_symbol separa
     return MOSA_SYMBOL_RULE | rule;
 }
 
-// --- finishing ------------------------------------------------------------------------------------------------------
+// --- finishing
 
 static int by_rule(const void *a, const void *b) {
     const mosa_alternative *x = a, *y = b;

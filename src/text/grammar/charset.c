@@ -104,7 +104,7 @@ void mosa_charset_add_categories(mosa_charset *set, uint32_t mask) {
     }
 }
 
-// --- UTF-8 ----------------------------------------------------------------------------------------------------------
+// --- UTF-8
 
 // Characters lo..hi of one encoded length, split where a lower byte does not run over its whole range.
 static mosa_rx split_range(mosa_rx_pool *p, uint32_t lo, uint32_t hi) {
@@ -135,7 +135,7 @@ static mosa_rx range_rx(mosa_rx_pool *p, uint32_t lo, uint32_t hi) {
     return r;
 }
 
-// --- JSON -----------------------------------------------------------------------------------------------------------
+// --- JSON
 
 void mosa_spell_char(mosa_buf *out, uint32_t c, mosa_spelling spelling) {
     static const char short_escapes[] = "btnvfr"; // of U+0008 to U+000D; \v is not JSON's

@@ -60,7 +60,7 @@ static bool goes_on(front_rules *p) {
 
 static mosa_status alternatives(front_rules *p, mosa_symbol *out);
 
-// --- terminals ------------------------------------------------------------------------------------------------------
+// --- terminals
 
 static mosa_status expression(front_rules *p, mosa_symbol *out) {
     size_t begin = ++p->at;
@@ -198,7 +198,7 @@ static mosa_status token(front_rules *p, mosa_symbol *out) {
     return MOSA_OK;
 }
 
-// --- rules ----------------------------------------------------------------------------------------------------------
+// --- rules
 
 static mosa_status nested(front_rules *p, const char *close, mosa_symbol *out) {
     p->at++;

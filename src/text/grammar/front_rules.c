@@ -45,7 +45,7 @@ mosa_status front_enter(front_rules *p) {
                      MOSA_GRAMMAR_NESTING_MAX);
 }
 
-// --- names ----------------------------------------------------------------------------------------------------------
+// --- names
 
 static size_t slot_of(const front_rules *p, mosa_slice name) {
     size_t slot = mosa_hash_bytes(name.data, name.len, 0) & (p->slot_count - 1);
@@ -107,7 +107,7 @@ mosa_status front_start(front_rules *p, mosa_slice name, mosa_symbol *out) {
                      name.data);
 }
 
-// --- strings and classes --------------------------------------------------------------------------------------------
+// --- strings and classes
 
 static mosa_status string_escape(front_rules *p, mosa_buf *out) {
     static const char names[] = "ntrbfv0", values[] = "\n\t\r\b\f\v";
@@ -190,7 +190,7 @@ mosa_status front_class(front_rules *p, mosa_symbol *out) {
     return status;
 }
 
-// --- repetition -----------------------------------------------------------------------------------------------------
+// --- repetition
 
 static bool number(front_rules *p, uint32_t *out) {
     size_t begin = p->at;

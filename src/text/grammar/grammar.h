@@ -20,7 +20,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-// --- vocabulary -----------------------------------------------------------------------------------------------------
+// --- vocabulary ----------------------------------------------------------------------------------------------------
 
 typedef struct mosa_token_trie mosa_token_trie;
 
@@ -32,7 +32,7 @@ void mosa_token_trie_destroy(mosa_token_trie *trie); // NULL-safe; no grammar of
 // Words of a mask over this vocabulary: ceil(vocab / 64).
 size_t mosa_token_trie_mask_words(const mosa_token_trie *trie);
 
-// --- grammars -------------------------------------------------------------------------------------------------------
+// --- grammars ------------------------------------------------------------------------------------------------------
 
 typedef enum mosa_grammar_kind {
     MOSA_GRAMMAR_NONE,
@@ -81,7 +81,7 @@ mosa_status mosa_grammar_cache_get(mosa_grammar_cache *cache, mosa_grammar_kind 
                                    mosa_json_spacing spacing, mosa_grammar **out, bool *hit,
                                    mosa_error *err) MOSA_MUST_USE;
 
-// --- matchers -------------------------------------------------------------------------------------------------------
+// --- matchers ------------------------------------------------------------------------------------------------------
 
 typedef struct mosa_matcher mosa_matcher;
 

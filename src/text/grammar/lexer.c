@@ -55,7 +55,7 @@ void mosa_lexer_reset(mosa_lexer *l) {
     mosa_rx_pool_cut(&l->cfg->pool, l->base_nodes, l->base_args);
 }
 
-// --- lists of lexemes -----------------------------------------------------------------------------------------------
+// --- lists of lexemes
 
 uint32_t mosa_lexer_list(mosa_lexer *l, const uint32_t *items, uint32_t count) {
     if (count == 0) return 0;
@@ -74,7 +74,7 @@ uint32_t mosa_lexer_list(mosa_lexer *l, const uint32_t *items, uint32_t count) {
     return l->list_count++;
 }
 
-// --- states ---------------------------------------------------------------------------------------------------------
+// --- states
 
 // How many plain characters the rest certainly takes: it begins with a repetition of "any character".
 static uint32_t plain_chars(const mosa_lexer *l, mosa_rx rest) {

@@ -8,7 +8,7 @@
 
 #include <string.h>
 
-// --- inside one lexeme ----------------------------------------------------------------------------------------------
+// --- inside one lexeme
 
 typedef struct walk {
     mosa_grammar *grammar;
@@ -80,7 +80,7 @@ static void walk_state(walk *w, uint32_t state) {
     }
 }
 
-// --- cache ----------------------------------------------------------------------------------------------------------
+// --- cache
 
 static void clear_cache(mosa_grammar *g) {
     for (uint32_t s = MOSA_LEXER_START; s < g->lexer.state_count; s++) g->lexer.states[s].cached = 0;
@@ -127,7 +127,7 @@ static bool lexeme_mask(mosa_grammar *g, uint32_t state, uint64_t *mask, const m
     return true;
 }
 
-// --- across lexemes -------------------------------------------------------------------------------------------------
+// --- across lexemes
 
 // Walks the subtree of a pending node from the thread that came to it.
 static bool walk_pending(mosa_matcher *m, mosa_thread_at thread, mosa_pending pending, uint32_t top, uint64_t *mask) {

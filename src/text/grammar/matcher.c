@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-// --- places ---------------------------------------------------------------------------------------------------------
+// --- places
 
 uint32_t mosa_place_row(mosa_matcher *m, mosa_place *place) {
     if (place->row != MOSA_ROW_UNKNOWN) return place->row;
@@ -62,7 +62,7 @@ bool mosa_place_step(mosa_matcher *m, mosa_place *from, uint8_t byte, uint32_t p
     return to->thread_count > 0 && !mosa_matcher_is_full(m);
 }
 
-// --- bounded lexer --------------------------------------------------------------------------------------------------
+// --- bounded lexer
 
 void mosa_matcher_reset_lexer(mosa_matcher *m) {
     mosa_lexer_reset(&m->grammar->lexer);
@@ -102,7 +102,7 @@ void mosa_matcher_unlock(mosa_matcher *m) {
     pthread_mutex_unlock(&m->grammar->mutex);
 }
 
-// --- making ---------------------------------------------------------------------------------------------------------
+// --- making
 
 mosa_status mosa_matcher_create(mosa_grammar *grammar, mosa_matcher **out, mosa_error *err) {
     mosa_matcher *m = calloc(1, sizeof *m);
@@ -139,7 +139,7 @@ void mosa_matcher_destroy(mosa_matcher *m) {
     free(m);
 }
 
-// --- tokens ---------------------------------------------------------------------------------------------------------
+// --- tokens
 
 static bool can_end(mosa_matcher *m) {
     mosa_history *now = mosa_matcher_now(m);
@@ -250,7 +250,7 @@ size_t mosa_matcher_check(mosa_matcher *m, const mosa_token_id *tokens, size_t c
     return n;
 }
 
-// --- ends -----------------------------------------------------------------------------------------------------------
+// --- ends
 
 bool mosa_matcher_can_end(mosa_matcher *m) {
     mosa_matcher_lock(m);

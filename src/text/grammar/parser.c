@@ -35,7 +35,7 @@ void mosa_parser_finish(mosa_parser *p) {
     *p = (mosa_parser){0};
 }
 
-// --- one row --------------------------------------------------------------------------------------------------------
+// --- one row
 
 static void add_item(mosa_parser *p, uint32_t dot, uint32_t origin) {
     mosa_row_scratch *s = p->scratch;

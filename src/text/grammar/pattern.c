@@ -17,7 +17,7 @@ static mosa_status fail_memory(lowering *l) {
     return mosa_fail(l->parser->err, MOSA_ENOMEM, "out of memory for a pattern");
 }
 
-// --- inner parts: no anchors, no lookahead --------------------------------------------------------------------------
+// --- inner parts: no anchors, no lookahead
 
 static mosa_status inner_alternatives(lowering *l, const pattern_sequence *s, mosa_rx *out);
 
@@ -62,7 +62,7 @@ static mosa_status inner_alternatives(lowering *l, const pattern_sequence *s, mo
     return MOSA_OK;
 }
 
-// --- top level ------------------------------------------------------------------------------------------------------
+// --- top level
 
 static bool holds_context(const pattern_sequence *s) {
     for (; s; s = s->next)

@@ -8,7 +8,7 @@
 
 enum { HEADS = 1 << 17, MEMO = 1 << 16, OR_SCRATCH = 1 << 12 };
 
-// --- pool -----------------------------------------------------------------------------------------------------------
+// --- pool ----------------------------------------------------------------------------------------------------------
 
 bool mosa_rx_pool_init(mosa_rx_pool *p) {
     *p = (mosa_rx_pool){0};
@@ -115,7 +115,7 @@ static mosa_rx intern(mosa_rx_pool *p, mosa_rx_node n, const mosa_rx *args) {
     return p->node_count++;
 }
 
-// --- sets and strings -----------------------------------------------------------------------------------------------
+// --- sets and strings ----------------------------------------------------------------------------------------------
 
 mosa_rx mosa_rx_set(mosa_rx_pool *p, const mosa_byte_set *set) {
     if (!(set->words[0] | set->words[1] | set->words[2] | set->words[3])) return MOSA_RX_NONE;
@@ -150,7 +150,7 @@ mosa_rx mosa_rx_literal(mosa_rx_pool *p, mosa_slice bytes) {
     return r;
 }
 
-// --- concatenation, repetition --------------------------------------------------------------------------------------
+// --- concatenation, repetition
 
 static bool is_star(const mosa_rx_node *n) {
     return n->kind == MOSA_RX_KIND_ALL || (n->kind == MOSA_RX_KIND_REPEAT && n->b == 0 && n->c == MOSA_RX_FOREVER);
@@ -223,7 +223,7 @@ mosa_rx mosa_rx_multiple_after(mosa_rx_pool *p, uint32_t step, uint32_t scale, u
                   NULL);
 }
 
-// --- union, intersection, complement --------------------------------------------------------------------------------
+// --- union, intersection, complement
 
 static int by_number(const void *a, const void *b) {
     mosa_rx x = *(const mosa_rx *)a, y = *(const mosa_rx *)b;
@@ -370,7 +370,7 @@ mosa_rx mosa_rx_not(mosa_rx_pool *p, mosa_rx a) {
                   NULL);
 }
 
-// --- many strings ---------------------------------------------------------------------------------------------------
+// --- many strings
 
 static int by_string(const void *a, const void *b) {
     const mosa_slice *x = a, *y = b;

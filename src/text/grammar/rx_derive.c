@@ -76,7 +76,7 @@ mosa_rx mosa_rx_derive(mosa_rx_pool *p, mosa_rx r, uint8_t byte) {
     return derive(p, r, byte, 0);
 }
 
-// --- emptiness ------------------------------------------------------------------------------------------------------
+// --- emptiness
 
 // Depth first over derivatives until one matches the empty string. stack holds (node, next class) pairs; every node on
 // it has a path to the newest, so that a match settles all of them; nodes left without one match nothing.

@@ -15,7 +15,7 @@ mosa_status schema_unsupported(schema_compiler *c, const char *keyword, const ch
     return mosa_fail(c->err, MOSA_EUNSUPPORTED, "schema: %s is not supported%s%s", keyword, *why ? ": " : "", why);
 }
 
-// --- nodes ----------------------------------------------------------------------------------------------------------
+// --- nodes
 
 static bool grow_nodes(schema_compiler *c) {
     if (c->node_count < c->node_capacity) return true;
@@ -70,10 +70,12 @@ mosa_status schema_add(schema_compiler *c, element_list *list, element_kind kind
 
 json_t *schema_get(const schema_compiler *c, const element_list *bases, size_t i, const char *keyword) {
     const schema_node *node = &c->nodes[bases->items[i].node];
+    // Literals with arrays or objects among them were rewritten as a choice that says all they say.
+    if (node->rewritten[SLOT_LITERAL] && (strcmp(keyword, "enum") == 0 || strcmp(keyword, "const") == 0)) return NULL;
     return keyword[0] == '%' && !node->made ? NULL : json_object_get(node->value, keyword);
 }
 
-// --- goals ----------------------------------------------------------------------------------------------------------
+// --- goals
 
 static bool grow_goals(schema_compiler *c) {
     if (c->goal_count < c->goal_capacity) return true;
@@ -118,7 +120,7 @@ mosa_status schema_goal(schema_compiler *c, const element_list *list, mosa_symbo
     return mosa_cfg_report(c->cfg, c->err);
 }
 
-// --- flattening -----------------------------------------------------------------------------------------------------
+// --- flattening
 
 static bool has_plain_keywords(const json_t *schema) {
     static const char *const others[] = {"$ref",
@@ -207,7 +209,7 @@ mosa_status schema_flatten(schema_compiler *c, const element_list *list, element
     return MOSA_OK;
 }
 
-// --- defining a goal ------------------------------------------------------------------------------------------------
+// --- defining a goal
 
 static unsigned type_bits(const char *name) {
     static const struct {
@@ -281,7 +283,7 @@ static mosa_status define(schema_compiler *c, const goal *g) {
     return mosa_cfg_report(c->cfg, c->err);
 }
 
-// --- literals and punctuation ---------------------------------------------------------------------------------------
+// --- literals and punctuation
 
 mosa_symbol schema_text(schema_compiler *c, const char *text) {
     return mosa_cfg_lexeme(c->cfg, mosa_rx_literal(c->pool, mosa_slice_of(text)), true);
@@ -333,7 +335,7 @@ mosa_rx schema_space(schema_compiler *c, const char *before, char mark, const ch
     return *before ? mosa_rx_cat(c->pool, space, middle) : middle;
 }
 
-// --- the front end --------------------------------------------------------------------------------------------------
+// --- the front end
 
 static mosa_status work_off(schema_compiler *c, mosa_symbol *start) {
     element_list list = {0};

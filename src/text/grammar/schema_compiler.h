@@ -35,12 +35,14 @@ typedef enum element_kind {
     ELEMENT_ANY,  // an array of schemas, one of which must hold
 } element_kind;
 
+enum { SLOT_ONE_OF, SLOT_IF, SLOT_DEPENDENT, SLOT_LITERAL, SLOTS };
+
 typedef struct schema_node { // one JSON value that serves as schema or as array of alternatives
     json_t *value;
     bool made;
     bool checked;
-    json_t *negation;     // made, or NULL
-    json_t *rewritten[4]; // made replacements of single keywords
+    json_t *negation;         // made, or NULL
+    json_t *rewritten[SLOTS]; // made replacements of single keywords
 } schema_node;
 
 typedef struct element {

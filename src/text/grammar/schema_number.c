@@ -69,7 +69,7 @@ static bool to_decimal(double value, decimal *out) {
     return true;
 }
 
-// --- comparisons: decimals (no sign) below or above a bound ---------------------------------------------------------
+// --- comparisons: decimals (no sign) below or above a bound
 
 // Digit strings as long as `bound` that are smaller (greater) from some digit on, then `rest_digits` more of any.
 static mosa_rx differing(schema_compiler *c, const char *bound, bool below,
@@ -132,7 +132,7 @@ static mosa_rx compare(schema_compiler *c, const decimal *bound, bool below, boo
                       mosa_rx_cat(c->pool, text(c, bound->whole, len), equal));
 }
 
-// --- what the bases say ---------------------------------------------------------------------------------------------
+// --- what the bases say
 
 static void raise_min(range *r, double value, bool open) {
     if (r->has_min && (value < r->min || (value == r->min && !open))) return;
@@ -181,7 +181,7 @@ static mosa_status multiples(schema_compiler *c, const element_list *bases, mosa
     return MOSA_OK;
 }
 
-// --- literals -------------------------------------------------------------------------------------------------------
+// --- literals
 
 static bool within(const range *r, double v) {
     return !(r->has_min && (v < r->min || (r->open_min && v == r->min))) &&
@@ -234,7 +234,7 @@ static bool add_literals(schema_compiler *c, const element_list *bases, const ra
     return false;
 }
 
-// --- the term -------------------------------------------------------------------------------------------------------
+// --- the term
 
 static mosa_rx whole(schema_compiler *c) {
     return mosa_rx_or(c->pool, mosa_rx_byte(c->pool, '0'),

@@ -40,7 +40,7 @@ typedef struct object {
     uint32_t *rules;        // (cap + 1) of the next listed property
 } object;
 
-// --- gathering ------------------------------------------------------------------------------------------------------
+// --- gathering
 
 static mosa_status gather_names(object *o) {
     const char *name;
@@ -181,7 +181,7 @@ static mosa_status describe_counts(object *o) {
     return MOSA_OK;
 }
 
-// --- rules ----------------------------------------------------------------------------------------------------------
+// --- rules
 
 // {"key": or , "key": as one lexeme.
 static mosa_symbol key_lexeme(object *o, mosa_rx key, bool first) {

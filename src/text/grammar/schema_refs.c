@@ -153,6 +153,9 @@ mosa_status schema_check(schema_compiler *c, uint32_t node) {
     if (!json_is_object(schema)) return mosa_fail(c->err, MOSA_EINVALID, "schema: a subschema is no object or boolean");
     if (schema != c->root && json_is_string(json_object_get(schema, "$id")))
         return schema_unsupported(c, "$id", "inside a schema");
+    const char *dialect = json_string_value(json_object_get(schema, "$schema"));
+    if (dialect && !strstr(dialect, "json-schema.org/"))
+        return schema_unsupported(c, "$schema", "of another vocabulary");
     for (size_t i = 0; i < MOSA_COUNT(table); i++) {
         json_t *value = json_object_get(schema, table[i].keyword);
         if (!value) continue;
@@ -164,7 +167,7 @@ mosa_status schema_check(schema_compiler *c, uint32_t node) {
     return MOSA_OK;
 }
 
-// --- references -----------------------------------------------------------------------------------------------------
+// --- references
 
 static int hex(char ch) {
     return ch >= '0' && ch <= '9' ? ch - '0' : (ch | 32) >= 'a' && (ch | 32) <= 'f' ? (ch | 32) - 'a' + 10 : -1;
@@ -207,8 +210,10 @@ static mosa_status follow_pointer(schema_compiler *c, const char *ref, const cha
 
 static json_t *find_anchor(json_t *at, const char *name) {
     const char *key, *anchor = json_string_value(json_object_get(at, "$anchor"));
+    const char *dynamic = json_string_value(json_object_get(at, "$dynamicAnchor"));
     json_t *item, *found = NULL;
     size_t i;
+    if (dynamic && strcmp(dynamic, name) == 0) return at;
     if (anchor && strcmp(anchor, name) == 0) return at;
     json_object_foreach(at, key, item) {
         if (!found && strcmp(key, "enum") != 0 && strcmp(key, "const") != 0) found = find_anchor(item, name);

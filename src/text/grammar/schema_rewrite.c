@@ -6,7 +6,7 @@
 
 #include <string.h>
 
-enum { SLOT_ONE_OF, SLOT_IF, SLOT_DEPENDENT, SLOT_LITERAL, EXCLUSIVE_MAX = 16, DISJOINT_DEPTH = 4 };
+enum { EXCLUSIVE_MAX = 16, DISJOINT_DEPTH = 4 };
 
 static mosa_status negate(schema_compiler *c, uint32_t node, json_t **out);
 
@@ -42,7 +42,7 @@ static bool is_compound(const json_t *value) {
     return json_is_array(value) || json_is_object(value);
 }
 
-// --- negation -------------------------------------------------------------------------------------------------------
+// --- negation
 
 static json_t *not_of(json_t *schema) {
     return one("not", json_incref(schema));
@@ -204,7 +204,7 @@ static mosa_status negate(schema_compiler *c, uint32_t node, json_t **out) {
     return MOSA_OK;
 }
 
-// --- oneOf ----------------------------------------------------------------------------------------------------------
+// --- oneOf
 
 static bool disjoint(schema_compiler *c, const element_list *a, const element_list *b, int depth);
 
@@ -327,7 +327,7 @@ static mosa_status rewrite_one_of(schema_compiler *c, json_t *list, json_t **out
     return MOSA_OK;
 }
 
-// --- conditions -----------------------------------------------------------------------------------------------------
+// --- conditions
 
 static json_t *rewrite_if(json_t *schema) {
     json_t *condition = json_object_get(schema, "if"), *then = json_object_get(schema, "then"),
@@ -365,7 +365,7 @@ static mosa_status rewrite_dependent(schema_compiler *c, json_t *map, json_t *li
     return MOSA_OK;
 }
 
-// --- literals -------------------------------------------------------------------------------------------------------
+// --- literals
 
 // The schema of one value: arrays and objects item by item.
 static json_t *exactly(json_t *value) {
@@ -413,7 +413,7 @@ static json_t *rewrite_literals(json_t *values) {
     return NULL;
 }
 
-// --- all together ---------------------------------------------------------------------------------------------------
+// --- all together
 
 // The made value of a slot, made once per schema, so that recursive schemas come back to the same goals.
 static mosa_status slot(schema_compiler *c, uint32_t node, int which, json_t *made, element_kind kind,
