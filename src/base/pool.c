@@ -23,7 +23,10 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-enum { CACHE_LINE = 64, SPIN_NS = 30 * 1000, SPINS_PER_LOOK = 64 };
+// How long a thread spins before it sleeps. At a barrier the others are at work, and their next piece is short: going to
+// sleep would cost more than it (a wake-up takes 50 microseconds on a virtual machine). Between jobs the caller has
+// things of its own to do.
+enum { CACHE_LINE = 64, SPIN_BARRIER_NS = 2 * 1000 * 1000, SPIN_START_NS = 200 * 1000, SPINS_PER_LOOK = 64 };
 
 typedef struct gate {
     alignas(CACHE_LINE) _Atomic uint32_t epoch; // futex word
@@ -56,21 +59,22 @@ static inline void pause_cpu(void) {
 #endif
 }
 
-// True when the epoch moved on within SPIN_NS.
-static bool gate_spin(gate *g, uint32_t seen) {
+// True when the epoch moved on within spin_ns.
+static bool gate_spin(gate *g, uint32_t seen, uint64_t spin_ns) {
     uint64_t end_ns = 0;
     for (unsigned i = 1;; i++) {
         if (atomic_load_explicit(&g->epoch, memory_order_acquire) != seen) return true;
         pause_cpu();
         if (i % SPINS_PER_LOOK) continue;
         uint64_t now_ns = mosa_clock_ns();
-        if (end_ns == 0) end_ns = now_ns + SPIN_NS;
+        if (end_ns == 0) end_ns = now_ns + spin_ns;
         if (now_ns >= end_ns) return false;
     }
 }
 
-static void gate_wait(gate *g, uint32_t seen, bool spin) {
-    if (spin && gate_spin(g, seen)) return;
+// spin_ns 0: sleeps at once.
+static void gate_wait(gate *g, uint32_t seen, uint64_t spin_ns) {
+    if (spin_ns && gate_spin(g, seen, spin_ns)) return;
     atomic_fetch_add(&g->sleepers, 1);
     while (atomic_load(&g->epoch) == seen) syscall(SYS_futex, &g->epoch, FUTEX_WAIT_PRIVATE, seen, NULL, NULL, 0);
     atomic_fetch_sub(&g->sleepers, 1);
@@ -89,7 +93,7 @@ void mosa_pool_barrier(mosa_pool *pool) {
         atomic_store_explicit(&pool->arrived, 0, memory_order_relaxed);
         gate_open(g);
     } else {
-        gate_wait(g, seen, pool->spin);
+        gate_wait(g, seen, pool->spin ? SPIN_BARRIER_NS : 0);
     }
 }
 
@@ -97,7 +101,7 @@ static void worker_main(void *arg) {
     worker *self = arg;
     mosa_pool *pool = self->pool;
     for (uint32_t seen = 0;; seen++) {
-        gate_wait(&pool->start, seen, pool->spin);
+        gate_wait(&pool->start, seen, pool->spin ? SPIN_START_NS : 0);
         if (pool->quit) return;
         pool->fn(pool->arg, self->index, pool->n_threads);
         mosa_pool_barrier(pool);
