@@ -26,7 +26,7 @@
 // How long a thread spins before it sleeps. At a barrier the others are at work, and their next piece is short: going to
 // sleep would cost more than it (a wake-up takes 50 microseconds on a virtual machine). Between jobs the caller has
 // things of its own to do.
-enum { CACHE_LINE = 64, SPIN_BARRIER_NS = 2 * 1000 * 1000, SPIN_START_NS = 200 * 1000, SPINS_PER_LOOK = 64 };
+enum { CACHE_LINE = 64, SPIN_BARRIER_NS = 300 * 1000, SPIN_START_NS = 200 * 1000, SPINS_PER_LOOK = 64 };
 
 typedef struct gate {
     alignas(CACHE_LINE) _Atomic uint32_t epoch; // futex word

@@ -14,18 +14,25 @@
 mosa_status mosa_cpu_open(const mosa_backend_options *options, const char *variant, mosa_backend **out,
                           mosa_error *err);
 
+typedef struct mosa_cpu_block mosa_cpu_block; // cpu_arena.c
+
 typedef struct mosa_cpu_backend {
     mosa_backend base; // first: a mosa_backend* is a mosa_cpu_backend*
     mosa_cpu_kernels kernels;
     mosa_pool *pool;
     int n_threads;
     bool packs; // LINEAR reads packed matrices
+    mosa_cpu_block *weight_memory;
     char description[96];
 } mosa_cpu_backend;
 
 // Zeroed memory, 64-byte aligned, in huge pages when it is large and the system has them. NULL on out-of-memory.
 void *mosa_cpu_alloc(size_t bytes);
 void mosa_cpu_free(void *memory, size_t bytes); // NULL-safe; the bytes of the allocation
+
+// The same out of large blocks that many allocations share; *blocks is NULL at first, and again when all is freed.
+void *mosa_cpu_arena_alloc(mosa_cpu_block **blocks, size_t bytes);
+void mosa_cpu_arena_free(mosa_cpu_block **blocks, const void *memory); // NULL-safe
 
 mosa_status mosa_cpu_weight_create(mosa_backend *backend, const mosa_tensor_view *view, unsigned uses,
                                    mosa_weight **out, mosa_error *err);

@@ -23,14 +23,14 @@ static mosa_status check_view(const mosa_tensor_view *view, unsigned uses, mosa_
     return MOSA_OK;
 }
 
-static mosa_status make_vector(mosa_weight *weight, mosa_error *err) {
+static mosa_status make_vector(mosa_cpu_backend *cpu, mosa_weight *weight, mosa_error *err) {
     const mosa_tensor_view *view = &weight->view;
     if (view->dtype == MOSA_F32 && (uintptr_t)view->data % sizeof(float) == 0) {
         weight->vector = view->data;
         return MOSA_OK;
     }
     size_t bytes = (size_t)view->n_elements * sizeof(float);
-    float *vector = mosa_cpu_alloc(bytes);
+    float *vector = mosa_cpu_arena_alloc(&cpu->weight_memory, bytes);
     if (!vector) return mosa_fail(err, MOSA_ENOMEM, "%.200s: out of memory", view->name ? view->name : "weight");
     mosa_dtype_traits_of(view->dtype)->to_f32(view->data, vector, view->n_elements);
     weight->vector = vector;
@@ -76,7 +76,7 @@ static mosa_status make_matrix(mosa_cpu_backend *cpu, mosa_weight *weight, mosa_
         return err ? mosa_hint(err, "convert the model to q8_0, q4_k or f16") : MOSA_EUNSUPPORTED;
     }
     if (!cpu->packs) return MOSA_OK;
-    weight->packed = mosa_cpu_alloc(bytes);
+    weight->packed = mosa_cpu_arena_alloc(&cpu->weight_memory, bytes);
     if (!weight->packed)
         return mosa_fail(err, MOSA_ENOMEM, "%.200s: %.1f MB are not to be had", name, (double)bytes / 1e6);
     weight->packed_bytes = bytes;
@@ -93,7 +93,8 @@ mosa_status mosa_cpu_weight_create(mosa_backend *backend, const mosa_tensor_view
     weight->uses = uses;
     mosa_status status = MOSA_OK;
     if (uses & MOSA_WEIGHT_MATRIX) status = make_matrix((mosa_cpu_backend *)backend, weight, err);
-    if (status == MOSA_OK && (uses & MOSA_WEIGHT_VECTOR)) status = make_vector(weight, err);
+    if (status == MOSA_OK && (uses & MOSA_WEIGHT_VECTOR))
+        status = make_vector((mosa_cpu_backend *)backend, weight, err);
     if (status == MOSA_OK)
         *out = weight;
     else
@@ -102,10 +103,10 @@ mosa_status mosa_cpu_weight_create(mosa_backend *backend, const mosa_tensor_view
 }
 
 void mosa_cpu_weight_destroy(mosa_backend *backend, mosa_weight *weight) {
-    (void)backend;
     if (!weight) return;
-    mosa_cpu_free(weight->packed, weight->packed_bytes);
-    if (weight->vector_bytes) mosa_cpu_free((void *)weight->vector, weight->vector_bytes);
+    mosa_cpu_block **memory = &((mosa_cpu_backend *)backend)->weight_memory;
+    mosa_cpu_arena_free(memory, weight->packed);
+    if (weight->vector_bytes) mosa_cpu_arena_free(memory, weight->vector);
     free(weight);
 }
 
