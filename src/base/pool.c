@@ -23,8 +23,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-// How long a thread spins before it sleeps. At a barrier the others are at work, and their next piece is short: going to
-// sleep would cost more than it (a wake-up takes 50 microseconds on a virtual machine). Between jobs the caller has
+// How long a thread spins before it sleeps. At a barrier the others are at work, and their next piece is short: going
+// to sleep would cost more than it (a wake-up takes 50 microseconds on a virtual machine). Between jobs the caller has
 // things of its own to do.
 enum { CACHE_LINE = 64, SPIN_BARRIER_NS = 300 * 1000, SPIN_START_NS = 200 * 1000, SPINS_PER_LOOK = 64 };
 
