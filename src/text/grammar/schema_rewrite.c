@@ -272,6 +272,24 @@ static bool differ_in_property(schema_compiler *c, const element_list *a, const 
     return false;
 }
 
+// Arrays of which one must have items, and whose items have nothing in common.
+static bool differ_in_items(schema_compiler *c, const element_list *a, const element_list *b, int depth) {
+    const element_list *both[2] = {a, b};
+    element_list items[2], flat[2];
+    uint32_t min = 0;
+    memset(items, 0, sizeof items);
+    for (int k = 0; k < 2; k++) {
+        for (size_t i = 0; i < both[k]->count; i++) {
+            json_t *schema = schema_get(c, both[k], i, "items");
+            if (schema_get(c, both[k], i, "prefixItems") || json_is_array(schema)) return false;
+            if (schema && schema_add(c, &items[k], ELEMENT_FULL, schema) != MOSA_OK) return false;
+        }
+        if (schema_bound(c, both[k], "minItems", true, &min) != MOSA_OK) return false;
+        if (schema_flatten(c, &items[k], &flat[k]) != MOSA_OK) return false;
+    }
+    return min > 0 && disjoint(c, &flat[0], &flat[1], depth + 1);
+}
+
 // True only when no value satisfies both; choices inside are not looked into.
 static bool disjoint(schema_compiler *c, const element_list *a, const element_list *b, int depth) {
     if (a->never || b->never) return true;
@@ -285,6 +303,7 @@ static bool disjoint(schema_compiler *c, const element_list *a, const element_li
     if (both == 0) return true;
     json_t *x = values_of(c, &bases_a), *y = values_of(c, &bases_b);
     if (x && y && lists_are_disjoint(x, y)) return true;
+    if (both == TYPE_ARRAY) return differ_in_items(c, &bases_a, &bases_b, depth);
     return both == TYPE_OBJECT && differ_in_property(c, &bases_a, &bases_b, depth);
 }
 
