@@ -18,6 +18,7 @@ static const mosa_option options[] = {
      .help = "System message at the start of the conversation.",
      MOSA_OPTION_FIELD(chat_values, system)},
     MOSA_LOCAL_SAMPLING_OPTIONS(chat_values),
+    MOSA_LOCAL_CONSTRAINT_OPTIONS(chat_values),
     MOSA_LOCAL_ADAPTER_OPTION(chat_values),
     MOSA_LOCAL_ENGINE_OPTIONS(chat_values),
 };

@@ -23,6 +23,7 @@ static const mosa_option options[] = {
      .help = "System message before the prompt.",
      MOSA_OPTION_FIELD(run_values, system)},
     MOSA_LOCAL_SAMPLING_OPTIONS(run_values),
+    MOSA_LOCAL_CONSTRAINT_OPTIONS(run_values),
     MOSA_LOCAL_ADAPTER_OPTION(run_values),
     MOSA_LOCAL_ENGINE_OPTIONS(run_values),
 };

@@ -2,6 +2,7 @@
 #include "cli/local_model.h"
 
 #include "base/clock.h"
+#include "base/file.h"
 #include "cli/model_path.h"
 
 #include <signal.h>
@@ -90,6 +91,22 @@ static bool on_event(void *user, const mosa_event *event) {
     return !interrupted;
 }
 
+// *text owns what the constraint borrows.
+static mosa_status read_constraint(const mosa_local_flags *flags, char **text, mosa_constraint *out, mosa_error *err) {
+    const char *file = flags->json_schema ? flags->json_schema : flags->grammar;
+    size_t len = 0;
+    if (!file && !flags->regex) return MOSA_OK;
+    if ((flags->json_schema != NULL) + (flags->grammar != NULL) + (flags->regex != NULL) > 1)
+        return mosa_fail(err, MOSA_EINVALID, "--json-schema, --grammar and --regex exclude each other");
+    if (file) MOSA_TRY(mosa_file_read(file, MOSA_CONSTRAINT_BYTES_MAX, text, &len, err));
+    *out = (mosa_constraint){.kind = flags->json_schema ? MOSA_CONSTRAINT_JSON_SCHEMA
+                                     : flags->grammar   ? MOSA_CONSTRAINT_GRAMMAR
+                                                        : MOSA_CONSTRAINT_REGEX,
+                             .text = file ? *text : flags->regex,
+                             .text_len = file ? len : strlen(flags->regex)};
+    return MOSA_OK;
+}
+
 mosa_status mosa_local_answer_tokens(mosa_engine *engine, const mosa_local_flags *flags, const int32_t *tokens,
                                      size_t n_tokens, FILE *stream, mosa_local_answer *answer, mosa_error *err) {
     mosa_request request = mosa_request_default();
@@ -97,6 +114,8 @@ mosa_status mosa_local_answer_tokens(mosa_engine *engine, const mosa_local_flags
     request.n_tokens = n_tokens;
     request.max_tokens = flags->max_tokens;
     if (flags->adapter) request.adapter = ADAPTER_NAME;
+    MOSA_AUTO_FREE char *constraint = NULL;
+    MOSA_TRY(read_constraint(flags, &constraint, &request.constraint, err));
     request.sampling.temperature = (float)flags->temperature;
     request.sampling.top_p = (float)flags->top_p;
     request.sampling.top_k = (int)flags->top_k;

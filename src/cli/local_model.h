@@ -13,7 +13,8 @@ typedef struct mosa_local_flags {
     int64_t threads, ctx, max_tokens, seed, top_k;
     double temperature, top_p, min_p;
     int64_t draft_tokens;
-    const char *adapter; // path; NULL = none
+    const char *adapter;                       // path; NULL = none
+    const char *json_schema, *grammar, *regex; // what the answer must be: two paths, a pattern; at most one is set
     const char *kv_type, *quantize, *device, *speculate, *draft_model;
     bool stats;
 } mosa_local_flags;
@@ -75,6 +76,24 @@ typedef struct mosa_local_flags {
     {                                                                                                                  \
         .flag = "--adapter", .aliases = "--lora", .type = MOSA_OPTION_STRING, .value = "PATH",                         \
         .help = "LoRA adapter to answer with: a PEFT folder or a GGUF file.", MOSA_OPTION_FIELD(values, local.adapter) \
+    }
+
+#define MOSA_LOCAL_CONSTRAINT_OPTIONS(values)                                                                          \
+    {.flag = "--json-schema",                                                                                          \
+     .aliases = "--json-schema-file -jf",                                                                              \
+     .type = MOSA_OPTION_STRING,                                                                                       \
+     .value = "FILE",                                                                                                  \
+     .help = "The answer is JSON that satisfies this JSON Schema.",                                                    \
+     MOSA_OPTION_FIELD(values, local.json_schema)},                                                                    \
+        {.flag = "--grammar",                                                                                          \
+         .aliases = "--grammar-file",                                                                                  \
+         .type = MOSA_OPTION_STRING,                                                                                   \
+         .value = "FILE",                                                                                              \
+         .help = "The answer follows this grammar (Lark-like or GBNF).",                                               \
+         MOSA_OPTION_FIELD(values, local.grammar)},                                                                    \
+    {                                                                                                                  \
+        .flag = "--regex", .type = MOSA_OPTION_STRING, .value = "PATTERN",                                             \
+        .help = "The whole answer matches this regular expression.", MOSA_OPTION_FIELD(values, local.regex)            \
     }
 
 #define MOSA_LOCAL_SAMPLING_OPTIONS(values)                                                                            \

@@ -1,11 +1,12 @@
 """The command line's frame: help, wrong usage, settings and exit codes."""
 
+import json
 import os
 import subprocess
 
 import pytest
 
-from server import BIN
+from server import BIN, MODEL_FILE
 
 
 def mosa(*arguments, env=None, cwd=None, stdout=subprocess.PIPE):
@@ -76,3 +77,25 @@ def test_output_that_cannot_be_written_is_an_error():
     with open("/dev/full", "w") as full:
         done = mosa("version", stdout=full)
     assert done.returncode == 1 and "No space left on device" in done.stderr
+
+
+@pytest.mark.parametrize("flag, text, check", [
+    ("--json-schema", '{"type":"object","properties":{"n":{"type":"integer","maximum":9,"minimum":0}},"required":["n"],'
+     '"additionalProperties":false}', lambda out: json.loads(out)["n"] in range(10)),
+    ("--grammar", 'start: "a" | "b"\n', lambda out: out in ("a\n", "b\n")),
+])
+def test_an_answer_has_the_form_that_a_file_asks_for(tmp_path, flag, text, check):
+    path = tmp_path / "form"
+    path.write_text(text)
+    done = mosa("run", flag, str(path), MODEL_FILE, "hello")
+    assert done.returncode == 0, done.stderr
+    assert check(done.stdout)
+
+
+def test_forms_exclude_each_other_and_what_is_unsupported_is_named(tmp_path):
+    path = tmp_path / "schema.json"
+    path.write_text('{"uniqueItems": true}')
+    assert "exclude each other" in mosa("run", "--regex", "a", "--grammar", str(path), MODEL_FILE, "x").stderr
+    done = mosa("run", "--json-schema", str(path), MODEL_FILE, "x")
+    assert done.returncode == 1 and "uniqueItems" in done.stderr
+    assert mosa("run", "--regex", "(yes|no)!", MODEL_FILE, "x").stdout in ("yes!\n", "no!\n")
