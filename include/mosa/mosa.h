@@ -148,6 +148,7 @@ typedef struct mosa_request {
     const char *const *stop; // (n_stop) strings that end the output; they are not part of it
     int n_stop;
     bool ignore_eos;
+    bool show_control;    // control tokens appear in the text by their spelling; those that end it never do
     int top_logprobs;     // -1: no logprobs; n >= 0: the sampled token's and the n best (n <= 20)
     bool prompt_logprobs; // also events for the prompt's tokens (from the second on)
     int priority;         // higher first; may push out running requests of lower priority

@@ -56,7 +56,8 @@ static mosa_status open_model(mosa_api *api, int index, mosa_error *err) {
     uint64_t print =
         mosa_hash_bytes(wanted->path, strlen(wanted->path), mosa_hash_bytes(MOSA_VERSION, sizeof MOSA_VERSION, 0));
     snprintf(model->fingerprint, sizeof model->fingerprint, "fp_%012llx", (unsigned long long)(print & 0xffffffffffff));
-    model->template_takes_parts = mosa_chat_template_probe(mosa_model_text_template(model->text)).content_parts;
+    model->can = mosa_chat_template_probe(mosa_model_text_template(model->text, false));
+    model->can_with_tools = mosa_chat_template_probe(mosa_model_text_template(model->text, true));
     mosa_gateway_options options = {.engine = api->options.supervisor,
                                     .limits = api->options.call,
                                     .metrics = api->metrics,

@@ -21,8 +21,8 @@ typedef struct mosa_api_model {
     struct mosa_api *api;
     char name[128];
     mosa_model_text *text;
-    bool template_takes_parts; // message content may stay a list
-    char fingerprint[24];      // "fp_..."
+    mosa_chat_capabilities can, can_with_tools; // its chat template, and the one that it uses where there are tools
+    char fingerprint[24];                       // "fp_..."
     mosa_gateway *gateway;
 } mosa_api_model;
 

@@ -1,5 +1,6 @@
 // Calls: construction and release.
 #include "api/call.h"
+#include "api/chat_answer.h"
 #include "base/log.h"
 
 #include <stdlib.h>
@@ -26,6 +27,7 @@ void mosa_call_destroy(mosa_call *call) {
         mosa_buf_finish(&choice->text);
         mosa_buf_finish(&choice->logprobs);
         mosa_buf_finish(&choice->extra);
+        mosa_chat_answer_destroy(choice->answer);
     }
     free(call->choices);
     free(call->echo_ends);

@@ -28,19 +28,21 @@
 
 typedef struct mosa_call mosa_call;
 struct mosa_http_request;
+struct mosa_chat_answer;
 
 typedef struct mosa_choice {
-    int index;           // in the answer
-    mosa_buf frame;      // the encoded SUBMIT, kept until the engine's first event
-    uint64_t id;         // of the link while the engine works on it, else 0
-    mosa_finish finish;  // NONE while it runs
-    mosa_buf text;       // not streamed: what has been generated
-    mosa_buf logprobs;   // not streamed: JSON of the entries so far
-    mosa_buf extra;      // format's own: further arrays of logprobs, an embedding's floats, a document
-    float score;         // rerank, score
-    bool said_hello;     // streamed: its first chunk has been written
-    int64_t text_offset; // characters so far, for the legacy logprobs
-    int32_t prompt_tokens, cached_tokens, completion_tokens;
+    int index;                       // in the answer
+    mosa_buf frame;                  // the encoded SUBMIT, kept until the engine's first event
+    uint64_t id;                     // of the link while the engine works on it, else 0
+    mosa_finish finish;              // NONE while it runs
+    mosa_buf text;                   // not streamed: what has been generated
+    mosa_buf logprobs;               // not streamed: JSON of the entries so far
+    mosa_buf extra;                  // format's own: further arrays of logprobs, an embedding's floats, a document
+    float score;                     // rerank, score
+    bool said_hello;                 // streamed: its first chunk has been written
+    int64_t text_offset;             // characters so far, for the legacy logprobs
+    struct mosa_chat_answer *answer; // chat: takes the text apart; NULL where all of it is content
+    int32_t prompt_tokens, cached_tokens, completion_tokens, reasoning_tokens;
     bool hide_output; // max_tokens 0: the one token that the engine must make is not shown
 } mosa_choice;
 
@@ -71,16 +73,17 @@ struct mosa_call {
     mosa_choice *choices; // (n_choices)
     int n_choices;
     bool stream, include_usage;
-    bool logprobs;       // entries are wanted
-    bool echo;           // completions: the prompt is part of the answer
-    bool base64;         // embeddings
-    int dimensions;      // embeddings; 0 = as the model makes them
-    int top_n;           // rerank: results in the answer; 0 = all
-    bool with_documents; // rerank: they are part of the results
-    mosa_buf echo_text;  // completions: the prompts' texts, one after another; echo_ends says where each ends
-    size_t *echo_ends;   // (n_choices / n_per_prompt)
-    int n_per_prompt;    // choices per prompt
-    char id[48];         // "chatcmpl-..."
+    bool logprobs;                // entries are wanted
+    bool echo;                    // completions: the prompt is part of the answer
+    bool base64;                  // embeddings
+    int dimensions;               // embeddings; 0 = as the model makes them
+    int top_n;                    // rerank: results in the answer; 0 = all
+    bool with_documents;          // rerank: they are part of the results
+    const char *constraint_param; // the field that constrains the output, a constant; NULL = none
+    mosa_buf echo_text;           // completions: the prompts' texts, one after another; echo_ends says where each ends
+    size_t *echo_ends;            // (n_choices / n_per_prompt)
+    int n_per_prompt;             // choices per prompt
+    char id[48];                  // "chatcmpl-..."
     int64_t created_s;
     mosa_buf prefix;       // of every chunk: {"id":...,"choices":[
     int64_t prompt_tokens; // of all prompts, for usage before the engine has spoken

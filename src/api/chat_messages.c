@@ -2,6 +2,7 @@
 #include "api/chat_messages.h"
 #include "api/api_internal.h"
 #include "api/params.h"
+#include "api/tool_texts.h"
 #include "codec/json.h"
 
 #include <stdio.h>
@@ -10,6 +11,11 @@ static bool fail(mosa_http_request *request, size_t message, const char *field, 
     char param[64];
     snprintf(param, sizeof param, "messages[%zu].%s", message, field);
     mosa_api_fail(&request->error, 400, "unsupported", param, "%s: %s", param, what);
+    return false;
+}
+
+static bool fail_memory(mosa_http_request *request) {
+    mosa_api_fail(&request->error, 503, "out_of_memory", NULL, "The server is out of memory. Please retry.");
     return false;
 }
 
@@ -25,12 +31,12 @@ static bool join_parts(mosa_http_request *request, size_t index, json_t *message
             mosa_buf_finish(&text);
             return fail(request, index, "content", "only parts of type text, with a text, are supported.");
         }
-        if (request->model->template_takes_parts) continue;
+        if (request->model->can.content_parts) continue;
         if (i) mosa_buf_append_char(&text, '\n');
         mosa_buf_append(&text, json_string_value(words), json_string_length(words));
     }
     bool ok = true;
-    if (!request->model->template_takes_parts)
+    if (!request->model->can.content_parts)
         ok = !mosa_buf_failed(&text) &&
              json_object_set_new(message, "content", json_stringn_nocheck(mosa_buf_str(&text), text.len)) == 0;
     mosa_buf_finish(&text);
@@ -74,33 +80,13 @@ static bool normalise(mosa_http_request *request, json_t *messages) {
     return true;
 }
 
-// The tools that the template is to show; false when the choice is one that we cannot keep.
-static bool choose_tools(mosa_http_request *request, json_t **tools) {
-    const json_t *choice = json_object_get(request->json, "tool_choice");
-    *tools = json_object_get(request->json, "tools");
-    if (json_array_size(*tools) == 0) *tools = NULL;
-    if (!choice || json_is_null(choice)) return true;
-    const char *word = json_string_value(choice);
-    if (word && strcmp(word, "auto") == 0) return true;
-    if (word && strcmp(word, "none") == 0) {
-        *tools = NULL;
-        return true;
-    }
-    if (word && strcmp(word, "required") != 0) {
-        mosa_api_fail(&request->error, 400, NULL, "tool_choice",
-                      "tool_choice: must be none, auto, required or an object.");
-        return false;
-    }
-    mosa_api_fail(&request->error, 400, "unsupported", "tool_choice",
-                  "tool_choice: only none and auto are supported by this server: calls cannot be forced yet.");
-    return false;
-}
-
-bool mosa_chat_tokenize(mosa_http_request *request, int32_t **tokens, size_t *n_tokens) {
-    json_t *body = request->json, *messages = json_object_get(body, "messages"), *tools;
+bool mosa_chat_tokenize(mosa_http_request *request, json_t *tools, int32_t **tokens, size_t *n_tokens) {
+    json_t *body = request->json, *messages = json_object_get(body, "messages");
     json_t *kwargs = json_object_get(body, "chat_template_kwargs");
     if (json_is_null(kwargs)) kwargs = NULL;
-    if (!normalise(request, messages) || !choose_tools(request, &tools)) return false;
+    if (!normalise(request, messages)) return false;
+    const mosa_chat_capabilities *can = tools ? &request->model->can_with_tools : &request->model->can;
+    if (!mosa_tool_texts_apply(can, messages, tools)) return fail_memory(request);
     bool continued = mosa_body_bool(body, "continue_final_message", false);
     bool prompt = mosa_body_bool(body, "add_generation_prompt", !continued);
     if (continued && prompt) {

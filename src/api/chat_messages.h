@@ -4,8 +4,9 @@
 
 #include "api/http.h"
 
-// False with request->error. *tokens is malloc'ed, the caller's. Changes request->json's messages in place: parts of
-// text are joined, "developer" becomes "system", arguments of tool calls become objects.
-bool mosa_chat_tokenize(mosa_http_request *request, int32_t **tokens, size_t *n_tokens);
+// tools: those that the model is shown, or NULL. False with request->error. *tokens is malloc'ed, the caller's. Changes
+// request->json's messages in place: parts of text are joined, "developer" becomes "system", arguments of tool calls
+// become objects.
+bool mosa_chat_tokenize(mosa_http_request *request, json_t *tools, int32_t **tokens, size_t *n_tokens);
 
 #endif

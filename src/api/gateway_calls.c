@@ -253,10 +253,16 @@ static void finish_choice(mosa_gateway *gateway, mosa_call *call, mosa_choice *c
     }
 }
 
+// The gateway has checked everything else that the engine refuses as wrong.
+static const char *error_param(const mosa_call *call, const mosa_error *why) {
+    bool wrong = why->status == MOSA_EINVALID || why->status == MOSA_EUNSUPPORTED || why->status == MOSA_ELIMIT;
+    return wrong ? call->constraint_param : NULL;
+}
+
 static void fail_choice(mosa_gateway *gateway, mosa_call *call, mosa_choice *choice, const mosa_error *why) {
     mosa_api_error error;
     free_slot(gateway, call, choice);
-    mosa_api_error_set(&error, why, NULL);
+    mosa_api_error_set(&error, why, error_param(call, why));
     // It was there when the request came and has been dropped since.
     if (why->status == MOSA_ENOTFOUND && call->http->adapter[0] && call->http->route->scope == MOSA_AUTH_INFERENCE)
         mosa_api_fail(&error, 404, "model_not_found", "model", "The model '%.200s' does not exist.",

@@ -63,10 +63,11 @@ void mosa_output_done(mosa_call *call) {
 }
 
 void mosa_output_usage(const mosa_call *call, mosa_buf *out) {
-    int64_t prompt = 0, cached = 0, completion = 0;
+    int64_t prompt = 0, cached = 0, completion = 0, reasoning = 0;
     for (int i = 0; i < call->n_choices; i++) {
         const mosa_choice *choice = &call->choices[i];
         if (!choice->hide_output) completion += choice->completion_tokens;
+        reasoning += choice->reasoning_tokens;
         if (i % call->n_per_prompt) continue; // a prompt counts once, however many samples it has
         prompt += choice->prompt_tokens;
         cached += choice->cached_tokens;
@@ -79,6 +80,8 @@ void mosa_output_usage(const mosa_call *call, mosa_buf *out) {
     mosa_output_int(out, prompt + completion);
     mosa_buf_append_str(out, ",\"prompt_tokens_details\":{\"cached_tokens\":");
     mosa_output_int(out, cached);
+    mosa_buf_append_str(out, "},\"completion_tokens_details\":{\"reasoning_tokens\":");
+    mosa_output_int(out, reasoning);
     mosa_buf_append_str(out, "}}");
 }
 

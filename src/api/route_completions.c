@@ -5,6 +5,7 @@
 #include "api/api_internal.h"
 #include "api/legacy_logprobs.h"
 #include "api/output.h"
+#include "api/output_rule.h"
 #include "api/params.h"
 #include "api/prompts.h"
 #include "api/routes.h"
@@ -125,8 +126,10 @@ static bool keep_echo(mosa_http_request *request, const mosa_prompts *prompts) {
     return !mosa_buf_failed(&call->echo_text);
 }
 
-static bool fill_call(mosa_http_request *request, mosa_params *params, const mosa_prompts *prompts) {
+static bool fill_call(mosa_http_request *request, mosa_params *params, const mosa_prompts *prompts,
+                      const char *constraint_param) {
     mosa_call *call = request->call;
+    call->constraint_param = constraint_param;
     bool echo = mosa_body_bool(request->json, "echo", false);
     call->stream = params->stream;
     call->include_usage = params->include_usage;
@@ -151,17 +154,20 @@ static bool fill_call(mosa_http_request *request, mosa_params *params, const mos
 void mosa_route_completions(mosa_http_request *request) {
     mosa_params params = {0};
     mosa_prompts prompts = {0};
+    mosa_output_rule rule = {0};
     if (!mosa_api_choose_model(request)) return;
     if (mosa_params_read(request, &params) && check_supported(request, &params) &&
-        mosa_prompts_read(request, "prompt", MOSA_PROMPT_CONTINUE, &prompts)) {
+        mosa_output_rule_read(request, &rule) && mosa_prompts_read(request, "prompt", MOSA_PROMPT_CONTINUE, &prompts)) {
         int64_t n_choices = (int64_t)prompts.count * params.n;
+        params.request.constraint = (mosa_constraint){rule.kind, mosa_buf_str(&rule.text), rule.text.len};
         if (n_choices > request->api->options.max_choices)
             mosa_api_fail(&request->error, 400, NULL, "n", "n times the number of prompts is more than %d.",
                           request->api->options.max_choices);
         else if (mosa_http_begin_call(request, &completion_format, (int)n_choices, "cmpl-") &&
-                 !fill_call(request, &params, &prompts))
+                 !fill_call(request, &params, &prompts, rule.param))
             mosa_api_fail(&request->error, 503, "out_of_memory", NULL, "The server is out of memory. Please retry.");
     }
     mosa_prompts_finish(&prompts);
+    mosa_output_rule_finish(&rule);
     mosa_params_finish(&params);
 }

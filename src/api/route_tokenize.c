@@ -1,12 +1,20 @@
 // POST /tokenize and /detokenize.
 #include "api/api_internal.h"
 #include "api/chat_messages.h"
+#include "api/chat_tools.h"
 #include "api/output.h"
 #include "api/params.h"
 #include "api/routes.h"
 #include "codec/json.h"
 
 #include <stdlib.h>
+
+static bool tokenize_chat(mosa_http_request *request, int32_t **tokens, size_t *n_tokens) {
+    mosa_chat_tools tools = {0};
+    bool ok = mosa_chat_tools_read(request, &tools) && mosa_chat_tokenize(request, tools.shown, tokens, n_tokens);
+    mosa_chat_tools_finish(&tools);
+    return ok;
+}
 
 static bool tokenize_prompt(mosa_http_request *request, int32_t **tokens, size_t *n_tokens) {
     const json_t *prompt = json_object_get(request->json, "prompt");
@@ -24,7 +32,7 @@ void mosa_route_tokenize(mosa_http_request *request) {
     size_t n_tokens = 0;
     if (!mosa_api_choose_model(request)) return;
     bool chat = json_object_get(request->json, "messages") != NULL;
-    if (!(chat ? mosa_chat_tokenize : tokenize_prompt)(request, &tokens, &n_tokens)) return;
+    if (!(chat ? tokenize_chat : tokenize_prompt)(request, &tokens, &n_tokens)) return;
     mosa_buf *out = &request->reply;
     mosa_buf_append_str(out, "{\"count\":");
     mosa_output_int(out, (int64_t)n_tokens);

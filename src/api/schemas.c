@@ -42,13 +42,20 @@
     "\"messages\":{\"type\":\"array\",\"minItems\":1,\"items\":{\"type\":\"object\",\"required\":[\"role\"],"          \
     "\"properties\":{\"role\":{\"enum\":[\"system\",\"developer\",\"user\",\"assistant\",\"tool\",\"function\"]},"     \
     "\"content\":{\"type\":[\"string\",\"array\",\"null\"],\"items\":" TEXT_PART "},\"name\":" STRING ","              \
-    "\"tool_call_id\":" STRING ",\"tool_calls\":{\"type\":[\"array\",\"null\"],\"items\":{\"type\":\"object\"}}}}}"
+    "\"tool_call_id\":" STRING ",\"reasoning_content\":" STRING                                                        \
+    ",\"tool_calls\":{\"type\":[\"array\",\"null\"],\"items\":{\"type\":\"object\"}}}}}"
 
 #define TOOLS                                                                                                          \
     "\"tools\":{\"type\":[\"array\",\"null\"],\"maxItems\":1024,\"items\":{\"type\":\"object\","                       \
     "\"required\":[\"type\"],\"properties\":{\"type\":{\"type\":\"string\"},\"function\":{\"type\":\"object\","        \
     "\"required\":[\"name\"],\"properties\":{\"name\":{\"type\":\"string\"}}}}}},"                                     \
-    "\"tool_choice\":{\"type\":[\"string\",\"object\",\"null\"]}"
+    "\"tool_choice\":{\"type\":[\"string\",\"object\",\"null\"]},\"parallel_tool_calls\":" BOOLEAN
+
+// vLLM's fields for the form of the output.
+#define GUIDES                                                                                                         \
+    "\"guided_json\":{\"type\":[\"object\",\"string\",\"boolean\",\"null\"]},"                                         \
+    "\"guided_regex\":" STRING ",\"guided_choice\":{\"type\":[\"array\",\"null\"],\"maxItems\":4096},"                 \
+    "\"guided_grammar\":" STRING ",\"structured_outputs\":" OBJECT
 
 // A text, several texts, token ids, or several lists of token ids.
 #define PROMPT                                                                                                         \
@@ -57,19 +64,19 @@
 
 const char mosa_schema_chat[] =
     "{\"type\":\"object\",\"required\":[\"model\",\"messages\"],\"properties\":{" MODEL "," MESSAGES "," TOOLS
-    "," SAMPLING ",\"max_completion_tokens\":" INTEGER(
+    "," GUIDES "," SAMPLING ",\"max_completion_tokens\":" INTEGER(
         1, 1000000000) ","
                        "\"logprobs\":" BOOLEAN ",\"top_logprobs\":" INTEGER(
                            0, 20) ",\"response_format\":{\"type\":[\"object\",\"null\"],"
                                   "\"required\":[\"type\"],\"properties\":{\"type\":{\"type\":\"string\"}}},"
                                   "\"chat_template_kwargs\":" OBJECT ",\"add_generation_prompt\":" BOOLEAN
-                                  ",\"continue_final_message\":" BOOLEAN ","
+                                  ",\"continue_final_message\":" BOOLEAN ",\"include_reasoning\":" BOOLEAN ","
                                   "\"modalities\":{\"type\":[\"array\",\"null\"],\"items\":{\"type\":\"string\"}}}}";
 
 const char mosa_schema_completions[] =
     "{\"type\":\"object\",\"required\":[\"model\",\"prompt\"],\"properties\":{" MODEL ",\"prompt\":" PROMPT "," SAMPLING
-    ",\"logprobs\":" INTEGER(0, 20) ",\"echo\":" BOOLEAN ",\"suffix\":" STRING ","
-                                    "\"best_of\":" INTEGER(1, 128) "}}";
+    "," GUIDES ",\"logprobs\":" INTEGER(0, 20) ",\"echo\":" BOOLEAN ",\"suffix\":" STRING ","
+                                               "\"best_of\":" INTEGER(1, 128) "}}";
 
 const char mosa_schema_embeddings[] =
     "{\"type\":\"object\",\"required\":[\"model\",\"input\"],\"properties\":{" MODEL ",\"input\":" PROMPT ","

@@ -134,7 +134,7 @@ static mosa_status fill(mosa_sequence *s, const mosa_request *r, const mosa_sequ
     s->request.constraint = (mosa_constraint){0}; // compiled at submission
     s->request.stop = NULL;                       // the matcher has its own copy
     s->request.adapter = NULL;                    // named once, at submission
-    mosa_detokenizer_init_continue(&s->detokenizer, limits->tokenizer, 0);
+    mosa_detokenizer_init_continue(&s->detokenizer, limits->tokenizer, r->show_control ? MOSA_DECODE_SPECIAL : 0);
     return mosa_stop_matcher_init(&s->stop, stops, r->n_stop, err);
 }
 

@@ -7,7 +7,12 @@
 
 enum { BIAS_BYTES = 8 };
 
-enum submit_flag { SUBMIT_IGNORE_EOS = 1, SUBMIT_PROMPT_LOGPROBS = 2, SUBMIT_NO_SPECULATION = 4 };
+enum submit_flag {
+    SUBMIT_IGNORE_EOS = 1,
+    SUBMIT_PROMPT_LOGPROBS = 2,
+    SUBMIT_NO_SPECULATION = 4,
+    SUBMIT_SHOW_CONTROL = 8
+};
 enum event_flag { EVENT_IS_PROMPT = 1, EVENT_HAS_ERROR = 2 };
 
 static mosa_status corrupt(mosa_error *err, const char *what) {
@@ -63,7 +68,8 @@ void mosa_link_put_submit(mosa_buf *out, uint64_t id, const mosa_request *reques
     mosa_link_put_u8(out, (uint8_t)request->kind);
     mosa_link_put_u8(out, (uint8_t)((request->ignore_eos ? SUBMIT_IGNORE_EOS : 0) |
                                     (request->prompt_logprobs ? SUBMIT_PROMPT_LOGPROBS : 0) |
-                                    (request->no_speculation ? SUBMIT_NO_SPECULATION : 0)));
+                                    (request->no_speculation ? SUBMIT_NO_SPECULATION : 0) |
+                                    (request->show_control ? SUBMIT_SHOW_CONTROL : 0)));
     mosa_link_put_u16(out, (uint16_t)request->top_logprobs);
     mosa_link_put_u32(out, (uint32_t)request->priority);
     mosa_link_put_u64(out, request->caller);
@@ -133,6 +139,7 @@ mosa_status mosa_link_get_submit(const mosa_link_frame *frame, mosa_arena *arena
     request.ignore_eos = flags & SUBMIT_IGNORE_EOS;
     request.prompt_logprobs = flags & SUBMIT_PROMPT_LOGPROBS;
     request.no_speculation = flags & SUBMIT_NO_SPECULATION;
+    request.show_control = flags & SUBMIT_SHOW_CONTROL;
     request.top_logprobs = (int16_t)mosa_link_get_u16(&in);
     request.priority = (int)mosa_link_get_u32(&in);
     request.caller = mosa_link_get_u64(&in);

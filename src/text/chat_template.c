@@ -58,6 +58,10 @@ void mosa_chat_template_destroy(mosa_chat_template *tmpl) {
     free(tmpl);
 }
 
+mosa_slice mosa_chat_template_text(const mosa_chat_template *tmpl) {
+    return mosa_slice_of(tmpl->source);
+}
+
 bool mosa_chat_template_has_generation(const mosa_chat_template *tmpl) {
     return mosa_jinja_has_generation(tmpl->jinja);
 }

@@ -60,6 +60,9 @@ void mosa_chat_template_destroy(mosa_chat_template *tmpl);
 mosa_status mosa_chat_template_render(const mosa_chat_template *tmpl, json_t *messages,
                                       const mosa_chat_options *options, mosa_jinja_output *out, mosa_error *err);
 
+// The source as it was given; borrowed.
+mosa_slice mosa_chat_template_text(const mosa_chat_template *tmpl);
+
 // Whether the source has {% generation %}, i.e. whether `generated` ranges can appear.
 bool mosa_chat_template_has_generation(const mosa_chat_template *tmpl);
 

@@ -208,6 +208,27 @@ static mosa_status open_into(mosa_model_text *text, const char *model_path, cons
     return status;
 }
 
+static bool is_control(const mosa_model_text *text, const char *mark) {
+    mosa_token_id id = mark ? mosa_tokenizer_find(text->tokenizer, mosa_slice_of(mark)) : MOSA_TOKEN_NONE;
+    return id != MOSA_TOKEN_NONE && mosa_tokenizer_token_type(text->tokenizer, id) == MOSA_TOKEN_CONTROL;
+}
+
+// What the templates say about the form of answers.
+static void find_dialect(mosa_model_text *text) {
+    mosa_model_text_info *info = &text->info;
+    mosa_slice plain = mosa_chat_template_text(text->plain);
+    info->dialect = mosa_dialect_find(text->with_tools ? mosa_chat_template_text(text->with_tools) : plain);
+    if (info->dialect->form != MOSA_CALL_HARMONY) info->reasoning = mosa_reasoning_style_find(plain);
+    const mosa_dialect *d = info->dialect;
+    const char *const marks[] = {d->section_open,
+                                 d->call_open,
+                                 d->arguments_open,
+                                 info->reasoning ? info->reasoning->open : NULL,
+                                 info->reasoning ? info->reasoning->close : NULL,
+                                 d->form == MOSA_CALL_HARMONY ? "<|channel|>" : NULL};
+    for (size_t i = 0; i < MOSA_COUNT(marks); i++) info->marks_are_control |= is_control(text, marks[i]);
+}
+
 mosa_status mosa_model_text_open(const char *model_path, const char *chat_template_path, mosa_model_text **out,
                                  mosa_error *err) {
     mosa_model_text *text = calloc(1, sizeof *text);
@@ -219,6 +240,7 @@ mosa_status mosa_model_text_open(const char *model_path, const char *chat_templa
         mosa_model_text_close(text);
         return status;
     }
+    find_dialect(text);
     *out = text;
     return MOSA_OK;
 }
@@ -229,8 +251,8 @@ const mosa_model_text_info *mosa_model_text_get_info(const mosa_model_text *text
 const mosa_tokenizer *mosa_model_text_tokenizer(const mosa_model_text *text) {
     return text->tokenizer;
 }
-const mosa_chat_template *mosa_model_text_template(const mosa_model_text *text) {
-    return text->plain;
+const mosa_chat_template *mosa_model_text_template(const mosa_model_text *text, bool with_tools) {
+    return with_tools && text->with_tools ? text->with_tools : text->plain;
 }
 
 const mosa_token_id *mosa_model_text_end_ids(const mosa_model_text *text, size_t *count) {
@@ -245,7 +267,7 @@ mosa_status mosa_model_text_chat(const mosa_model_text *text, json_t *messages, 
                                  .continue_final_message = continue_final_message,
                                  .tools = tools,
                                  .kwargs = kwargs};
-    const mosa_chat_template *tmpl = tools && text->with_tools ? text->with_tools : text->plain;
+    const mosa_chat_template *tmpl = mosa_model_text_template(text, tools != NULL);
     mosa_jinja_output output;
     MOSA_TRY(mosa_chat_template_render(tmpl, messages, &options, &output, err));
     mosa_token_list list;

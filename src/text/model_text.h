@@ -8,6 +8,7 @@
 #include "base/status.h"
 #include "base/str.h"
 #include "text/chat_template.h"
+#include "text/dialect/dialect.h"
 #include "text/tokenizer.h"
 
 #include <jansson.h>
@@ -23,6 +24,9 @@ typedef struct mosa_model_text_info {
     // generation_config.json, or NAN / -1 where the model gives no default
     double temperature, top_p, min_p, repetition_penalty;
     int top_k;
+    const mosa_dialect *dialect;           // of its tool calls
+    const mosa_reasoning_style *reasoning; // NULL: its template knows none, or the dialect has its own
+    bool marks_are_control;                // some of their marks are control tokens
 } mosa_model_text_info;
 
 // chat_template_path: a file that overrides the model's own template, or NULL.
@@ -32,7 +36,7 @@ void mosa_model_text_close(mosa_model_text *text); // NULL-safe
 
 const mosa_model_text_info *mosa_model_text_get_info(const mosa_model_text *text);
 const mosa_tokenizer *mosa_model_text_tokenizer(const mosa_model_text *text);
-const mosa_chat_template *mosa_model_text_template(const mosa_model_text *text);
+const mosa_chat_template *mosa_model_text_template(const mosa_model_text *text, bool with_tools);
 
 // Ids that end a generation: the tokenizer's, and those that generation_config.json adds. Borrowed.
 const mosa_token_id *mosa_model_text_end_ids(const mosa_model_text *text, size_t *count);

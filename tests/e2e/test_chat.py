@@ -100,15 +100,6 @@ def test_text_of_a_user_never_becomes_a_control_token(http, chat):
             assert tokens.count(named[0]) == plain.count(named[0]), spelling
 
 
-def test_tools_are_accepted_and_forcing_them_is_refused_by_name(client, http, chat):
-    tools = [{"type": "function", "function": {"name": "now", "parameters": {"type": "object"}}}]
-    assert ask(client, tools=tools).choices
-    assert ask(client, tools=tools, tool_choice="none").choices
-    for choice in ("required", {"type": "function", "function": {"name": "now"}}):
-        error = http.post("/v1/chat/completions", json=chat(tools=tools, tool_choice=choice))
-        assert error.status_code == 400 and error.json()["error"]["param"] == "tool_choice"
-
-
 def test_a_repeated_prompt_is_found_in_the_prefix_cache(client):
     text = "The same long beginning of a prompt, " * 8
     ask(client, text)

@@ -80,6 +80,7 @@ static mosa_request full_request(void) {
                             .priority = -4,
                             .caller = UINT64_C(0xfedcba9876543210),
                             .no_speculation = true,
+                            .show_control = true,
                             .constraint = {MOSA_CONSTRAINT_REGEX, "a\0|b", 4},
                             .adapter = "poet",
                             .sampling = {.temperature = 0.5f,
@@ -111,7 +112,7 @@ static void a_request_travels_whole(void **state) {
     assert_int_equal(got.sampling.n_logit_bias, 2);
     assert_memory_equal(got.sampling.logit_bias, sent.sampling.logit_bias, 2 * sizeof(mosa_logit_bias));
     assert_true(got.sampling.seed == sent.sampling.seed && got.sampling.top_k == 40 && got.priority == -4);
-    assert_true(got.caller == sent.caller && got.no_speculation);
+    assert_true(got.caller == sent.caller && got.no_speculation && got.show_control);
     assert_int_equal(got.constraint.kind, MOSA_CONSTRAINT_REGEX);
     assert_true(got.constraint.text_len == 4 && memcmp(got.constraint.text, "a\0|b", 4) == 0);
     assert_string_equal(got.adapter, "poet");
