@@ -3,15 +3,18 @@
 // The sum of a group meets its scale by vpmulld; minima meet the activations' sums two groups at a time, by vpdpwssd.
 #include "backend/cpu/avx512/linear_tile.h"
 
+// Unpacked record: u8 [64 k4][16][4], then what follows the levels in the panel record.
+enum { UNPACKED_BYTES = 4096 + 320 };
+
 // Where the parts of a record lie, and how many groups it has.
 typedef struct record_parts {
-    int d, bytes, groups;
+    int levels, d, bytes, groups;
 } record_parts;
 
 INLINE record_parts parts_of(const mosa_dtype dtype) {
-    if (dtype == MOSA_Q4_K) return (record_parts){MOSA_PANEL_Q4_K_D, MOSA_PANEL_Q4_K, 8};
-    if (dtype == MOSA_Q5_K) return (record_parts){MOSA_PANEL_Q5_K_D, MOSA_PANEL_Q5_K, 8};
-    return (record_parts){MOSA_PANEL_Q2_K_D, MOSA_PANEL_Q2_K, 16};
+    if (dtype == MOSA_Q4_K) return (record_parts){MOSA_PANEL_Q4_K_SCALE, MOSA_PANEL_Q4_K_D, MOSA_PANEL_Q4_K, 8};
+    if (dtype == MOSA_Q5_K) return (record_parts){MOSA_PANEL_Q5_K_SCALE, MOSA_PANEL_Q5_K_D, MOSA_PANEL_Q5_K, 8};
+    return (record_parts){MOSA_PANEL_Q2_K_SCALE, MOSA_PANEL_Q2_K_D, MOSA_PANEL_Q2_K, 16};
 }
 
 // Levels of k4 step `k` (a constant) of group g.
@@ -48,14 +51,13 @@ INLINE __m512i min_pairs(const mosa_dtype dtype, const uint8_t *w, int p) {
 }
 
 // sum += scale * (levels * activations) of group g.
-INLINE void add_group(const int rows, const mosa_dtype dtype, tile_ints *sum, const uint8_t *w, int g,
-                      mosa_act_rows act, int64_t at) {
+INLINE void add_group(const int rows, const mosa_dtype dtype, const int direct, __m512i scale, tile_ints *sum,
+                      const uint8_t *w, int g, mosa_act_rows act, int64_t at) {
     const int steps = dtype == MOSA_Q2_K ? 4 : 8, parts = rows <= 2 ? 4 : rows <= 4 ? 2 : 1;
-    __m512i scale = group_scale(dtype, w, g);
     tile_ints c;
     UNROLL for (int i = 0; i < rows * parts; i++) c.v[i] = _mm512_setzero_si512();
     UNROLL for (int k = 0; k < steps; k++) {
-        __m512i levels = panel_levels(dtype, w, g, k);
+        __m512i levels = direct ? panel_levels(dtype, w, g, k) : load512(w + 64 * steps * g + 64 * k);
         UNROLL for (int r = 0; r < rows; r++) {
             __m512i *part = &c.v[r + k % parts * rows];
             *part = _mm512_dpbusd_epi32(*part, levels, broadcast32(act[r] + at + 4 * steps * g + 4 * k));
@@ -91,44 +93,63 @@ INLINE void add_record(const int rows, tile_sums *y, const tile_ints *sum, const
     }
 }
 
-INLINE void body_k(const int rows, const mosa_dtype dtype, const uint8_t *w, mosa_act_rows act, int64_t at, float *acc,
-                   int64_t records) {
+INLINE void body_k(const int rows, const mosa_dtype dtype, const int direct, const uint8_t *w, mosa_act_rows act,
+                   int64_t at, float *acc, int64_t records) {
     const record_parts part = parts_of(dtype);
     tile_sums y;
     tile_load(rows, &y, acc);
     for (; records > 0; records--) {
         tile_ints sum, mins;
+        const uint8_t *rest = direct ? w : w + 4096 - part.levels; // what is not levels, at its panel offsets
         UNROLL for (int r = 0; r < rows; r++) sum.v[r] = _mm512_setzero_si512();
         for (int g = 0; g < part.groups; g++) {
-            prefetch_piece(w, part.bytes, part.groups, g);
-            add_group(rows, dtype, &sum, w, g, act, at);
+            if (direct) prefetch_piece(w, part.bytes, part.groups, g);
+            add_group(rows, dtype, direct, group_scale(dtype, rest, g), &sum, w, g, act, at);
         }
-        dot_mins(rows, dtype, &mins, w, act, at);
-        add_record(rows, &y, &sum, &mins, w + part.d, act, at);
-        w += part.bytes;
+        dot_mins(rows, dtype, &mins, rest, act, at);
+        add_record(rows, &y, &sum, &mins, rest + part.d, act, at);
+        w += direct ? part.bytes : UNPACKED_BYTES;
         at += sizeof(mosa_act_s8_256);
     }
     tile_store(rows, &y, acc);
 }
 
-TILES(q4_k, body_k, MOSA_Q4_K)
-TILES(q5_k, body_k, MOSA_Q5_K)
-TILES(q2_k, body_k, MOSA_Q2_K)
+INLINE void unpack_k(const mosa_dtype dtype, const uint8_t *record, uint8_t *out, int64_t records) {
+    const record_parts part = parts_of(dtype);
+    const int steps = 64 / part.groups;
+    for (; records > 0; records--, record += part.bytes, out += UNPACKED_BYTES) {
+        for (int g = 0; g < part.groups; g++)
+            UNROLL for (int k = 0; k < steps; k++)
+                _mm512_storeu_si512(out + 64 * (steps * g + k), panel_levels(dtype, record, g, k));
+        __builtin_memcpy(out + 4096, record + part.levels, (size_t)(part.bytes - part.levels));
+    }
+}
 
-#define FORMAT(name, bytes)                                                                                            \
-    static const mosa_linear_format name##_format = {                                                                  \
-        .record_k = 256,                                                                                               \
-        .record_bytes = bytes,                                                                                         \
-        .act_bytes = sizeof(mosa_act_s8_256),                                                                          \
-        .tile_rows = 8,                                                                                                \
-        .direct_rows = INT32_MAX,                                                                                      \
-        .direct_chunk = 2,                                                                                             \
-        .direct = TILE_TABLE(name),                                                                                    \
-    };
+// Beyond these rows a type is unpacked to L1 first; for q4_k that never pays.
+enum { DIRECT_ROWS = 16 };
 
-FORMAT(q4_k, MOSA_PANEL_Q4_K)
-FORMAT(q5_k, MOSA_PANEL_Q5_K)
-FORMAT(q2_k, MOSA_PANEL_Q2_K)
+#define UNPACKING(name, dtype)                                                                                         \
+    TILES(name##_unpacked, body_k, dtype, 0)                                                                           \
+    static void name##_unpack(const uint8_t *record, uint8_t *out, int64_t records) {                                  \
+        unpack_k(dtype, record, out, records);                                                                         \
+    }
+
+TILES(q4_k_direct, body_k, MOSA_Q4_K, 1)
+TILES(q5_k_direct, body_k, MOSA_Q5_K, 1)
+TILES(q2_k_direct, body_k, MOSA_Q2_K, 1)
+UNPACKING(q5_k, MOSA_Q5_K)
+UNPACKING(q2_k, MOSA_Q2_K)
+
+#define COMMON(name, bytes)                                                                                            \
+    .record_k = 256, .record_bytes = bytes, .act_bytes = sizeof(mosa_act_s8_256), .tile_rows = 8, .direct_chunk = 4,   \
+    .direct = TILE_TABLE(name##_direct)
+#define UNPACKED(name)                                                                                                 \
+    .direct_rows = DIRECT_ROWS, .unpacked_bytes = UNPACKED_BYTES, .unpacked_chunk = 1, .unpack = name##_unpack,        \
+    .unpacked = TILE_TABLE(name##_unpacked)
+
+static const mosa_linear_format q4_k_format = {COMMON(q4_k, MOSA_PANEL_Q4_K), .direct_rows = INT32_MAX};
+static const mosa_linear_format q5_k_format = {COMMON(q5_k, MOSA_PANEL_Q5_K), UNPACKED(q5_k)};
+static const mosa_linear_format q2_k_format = {COMMON(q2_k, MOSA_PANEL_Q2_K), UNPACKED(q2_k)};
 
 const mosa_linear_format *mosa_avx512_linear_s8_256(mosa_dtype dtype) {
     return dtype == MOSA_Q4_K   ? &q4_k_format

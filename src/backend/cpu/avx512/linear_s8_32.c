@@ -134,7 +134,7 @@ INLINE void body_32(const int rows, const mosa_dtype dtype, const uint8_t *w, mo
         .direct = TILE_TABLE(name),                                                                                    \
     };
 
-FORMAT(q4_0, MOSA_Q4_0, 32, MOSA_PANEL_Q4_0, 16)
+FORMAT(q4_0, MOSA_Q4_0, 32, MOSA_PANEL_Q4_0, 32)
 FORMAT(q4_1, MOSA_Q4_1, 32, MOSA_PANEL_Q4_1, 16)
 FORMAT(q5_0, MOSA_Q5_0, 32, MOSA_PANEL_Q5_0, 16)
 FORMAT(q5_1, MOSA_Q5_1, 32, MOSA_PANEL_Q5_1, 16)

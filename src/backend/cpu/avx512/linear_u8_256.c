@@ -4,6 +4,16 @@
 // constant, which a q6_k panel holds and a q3_k tile makes from the levels as it goes.
 #include "backend/cpu/avx512/linear_tile.h"
 
+// Unpacked record: s8 [64 k4][16][4], then what follows the levels in the panel record.
+enum { UNPACKED_BYTES = 4096 + 384 };
+
+INLINE int level_bytes(const mosa_dtype dtype) {
+    return dtype == MOSA_Q6_K ? MOSA_PANEL_Q6_K_SCALE : MOSA_PANEL_Q3_K_SCALE;
+}
+INLINE int record_bytes(const mosa_dtype dtype) {
+    return dtype == MOSA_Q6_K ? MOSA_PANEL_Q6_K : MOSA_PANEL_Q3_K;
+}
+
 // Signed levels of k4 step `k` (a constant) of group g.
 INLINE __m512i panel_levels(const mosa_dtype dtype, const uint8_t *w, int g, const int k) {
     if (dtype == MOSA_Q6_K) {
@@ -32,14 +42,14 @@ INLINE __m512i group_scale(const mosa_dtype dtype, const uint8_t *w, int g) {
 }
 
 // sum += scale * (levels * activations) of the 16 k of group g; for q3_k the 128 is taken off.
-INLINE void add_group(const int rows, const mosa_dtype dtype, tile_ints *sum, const uint8_t *w, int g,
-                      mosa_act_rows act, int64_t at) {
+INLINE void add_group(const int rows, const mosa_dtype dtype, const int direct, __m512i scale, tile_ints *sum,
+                      const uint8_t *w, int g, mosa_act_rows act, int64_t at) {
     const int parts = rows <= 4 ? 2 : 1;
-    __m512i scale = group_scale(dtype, w, g), surplus = _mm512_setzero_si512();
+    __m512i surplus = _mm512_setzero_si512();
     tile_ints c;
     UNROLL for (int i = 0; i < rows * parts; i++) c.v[i] = _mm512_setzero_si512();
     UNROLL for (int k = 0; k < 4; k++) {
-        __m512i levels = panel_levels(dtype, w, g, k);
+        __m512i levels = direct ? panel_levels(dtype, w, g, k) : load512(w + 256 * g + 64 * k);
         if (dtype == MOSA_Q3_K) surplus = _mm512_dpbusd_epi32(surplus, _mm512_set1_epi8(-128), levels);
         UNROLL for (int r = 0; r < rows; r++) {
             __m512i *part = &c.v[r + k % parts * rows];
@@ -54,46 +64,61 @@ INLINE void add_group(const int rows, const mosa_dtype dtype, tile_ints *sum, co
     }
 }
 
-INLINE void body_16(const int rows, const mosa_dtype dtype, const uint8_t *w, mosa_act_rows act, int64_t at, float *acc,
-                    int64_t records) {
-    const int bytes = dtype == MOSA_Q6_K ? MOSA_PANEL_Q6_K : MOSA_PANEL_Q3_K;
+INLINE void body_16(const int rows, const mosa_dtype dtype, const int direct, const uint8_t *w, mosa_act_rows act,
+                    int64_t at, float *acc, int64_t records) {
     tile_sums y;
     tile_load(rows, &y, acc);
     for (; records > 0; records--) {
         tile_ints sum;
-        __m512i start = dtype == MOSA_Q6_K ? load512(w + MOSA_PANEL_Q6_K_START) : _mm512_setzero_si512();
+        const uint8_t *rest = direct ? w : w + 4096 - level_bytes(dtype); // what is not levels, at its panel offsets
+        __m512i start = dtype == MOSA_Q6_K ? load512(rest + MOSA_PANEL_Q6_K_START) : _mm512_setzero_si512();
         UNROLL for (int r = 0; r < rows; r++) sum.v[r] = start;
         for (int g = 0; g < 16; g++) {
-            prefetch_piece(w, bytes, 16, g);
-            add_group(rows, dtype, &sum, w, g, act, at);
+            if (direct) prefetch_piece(w, record_bytes(dtype), 16, g);
+            add_group(rows, dtype, direct, group_scale(dtype, rest, g), &sum, w, g, act, at);
         }
-        __m512 d = load_half16(w + (dtype == MOSA_Q6_K ? MOSA_PANEL_Q6_K_D : MOSA_PANEL_Q3_K_D));
+        __m512 d = load_half16(rest + (dtype == MOSA_Q6_K ? MOSA_PANEL_Q6_K_D : MOSA_PANEL_Q3_K_D));
         UNROLL for (int r = 0; r < rows; r++) {
             __m512 da = broadcast_f32(act[r] + at + offsetof(mosa_act_u8_256, d));
             y.v[r] = _mm512_fmadd_ps(d, _mm512_mul_ps(da, _mm512_cvtepi32_ps(sum.v[r])), y.v[r]);
         }
-        w += bytes;
+        w += direct ? record_bytes(dtype) : UNPACKED_BYTES;
         at += sizeof(mosa_act_u8_256);
     }
     tile_store(rows, &y, acc);
 }
 
-TILES(q6_k, body_16, MOSA_Q6_K)
-TILES(q3_k, body_16, MOSA_Q3_K)
+INLINE void unpack_16(const mosa_dtype dtype, const uint8_t *record, uint8_t *out, int64_t records) {
+    for (; records > 0; records--, record += record_bytes(dtype), out += UNPACKED_BYTES) {
+        for (int g = 0; g < 16; g++)
+            UNROLL for (int k = 0; k < 4; k++)
+                _mm512_storeu_si512(out + 256 * g + 64 * k, panel_levels(dtype, record, g, k));
+        __builtin_memcpy(out + 4096, record + level_bytes(dtype), (size_t)(record_bytes(dtype) - level_bytes(dtype)));
+    }
+}
 
-#define FORMAT(name, bytes)                                                                                            \
+#define FORMAT(name, dtype)                                                                                            \
+    TILES(name##_direct, body_16, dtype, 1)                                                                            \
+    TILES(name##_unpacked, body_16, dtype, 0)                                                                          \
+    static void name##_unpack(const uint8_t *record, uint8_t *out, int64_t records) {                                  \
+        unpack_16(dtype, record, out, records);                                                                        \
+    }                                                                                                                  \
     static const mosa_linear_format name##_format = {                                                                  \
         .record_k = 256,                                                                                               \
-        .record_bytes = bytes,                                                                                         \
+        .record_bytes = dtype == MOSA_Q6_K ? MOSA_PANEL_Q6_K : MOSA_PANEL_Q3_K,                                        \
         .act_bytes = sizeof(mosa_act_u8_256),                                                                          \
         .tile_rows = 8,                                                                                                \
-        .direct_rows = INT32_MAX,                                                                                      \
+        .direct_rows = 16,                                                                                             \
         .direct_chunk = 2,                                                                                             \
-        .direct = TILE_TABLE(name),                                                                                    \
+        .unpacked_bytes = UNPACKED_BYTES,                                                                              \
+        .unpacked_chunk = 1,                                                                                           \
+        .unpack = name##_unpack,                                                                                       \
+        .direct = TILE_TABLE(name##_direct),                                                                           \
+        .unpacked = TILE_TABLE(name##_unpacked),                                                                       \
     };
 
-FORMAT(q6_k, MOSA_PANEL_Q6_K)
-FORMAT(q3_k, MOSA_PANEL_Q3_K)
+FORMAT(q6_k, MOSA_Q6_K)
+FORMAT(q3_k, MOSA_Q3_K)
 
 const mosa_linear_format *mosa_avx512_linear_u8_256(mosa_dtype dtype) {
     return dtype == MOSA_Q6_K ? &q6_k_format : dtype == MOSA_Q3_K ? &q3_k_format : NULL;
