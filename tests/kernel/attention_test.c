@@ -147,6 +147,32 @@ static void packed_rows_and_pages_agree(void **state) {
     close_case(&paged);
 }
 
+// The same draws go into both kinds of pages. Values lie in [-1, 1), so a result is off by a few of their steps at
+// most.
+static void q8_0_pages_come_close_to_f32_pages(void **state) {
+    (void)state;
+    for (int in_key = 0; in_key < 2; in_key++) {
+        attention_case exact = {0}, coarse = {0};
+        attention_case *cases[] = {&exact, &coarse};
+        for (int i = 0; i < 2; i++) {
+            op_begin(&cases[i]->p, 8, 61);
+            set_attrs(cases[i], 4, 2, 80);
+            cases[i]->attrs.attention.value_in_key = in_key;
+            for (int j = 0; j < PAGES; j++) cases[i]->pages[j] = j;
+            cases[i]->segments[0] = (mosa_segment){0, 8, 500, 40, cases[i]->pages};
+            cases[i]->p.batch.segments = cases[i]->segments;
+            over_pages(cases[i], 16, i ? MOSA_Q8_0 : MOSA_F32);
+            mosa_cpu_kernel kernel = op_kernel(MOSA_OP_ATTENTION, OP_REF);
+            op_run(&cases[i]->p, &kernel, 1);
+        }
+        float worst = 0;
+        for (int i = 0; i < 8 * 8 * 80; i++) worst = fmaxf(worst, fabsf(exact.p.out[0][i] - coarse.p.out[0][i]));
+        assert_true(worst > 0 && worst < 0.01f);
+        close_case(&exact);
+        close_case(&coarse);
+    }
+}
+
 static void a_long_sequence_is_split_among_threads(void **state) {
     (void)state;
     attention_case c = {0};
@@ -224,6 +250,7 @@ int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(random_shapes_match_the_reference),
         cmocka_unit_test(packed_rows_and_pages_agree),
+        cmocka_unit_test(q8_0_pages_come_close_to_f32_pages),
         cmocka_unit_test(a_long_sequence_is_split_among_threads),
         cmocka_unit_test(values_of_later_positions_do_not_leak),
     };
