@@ -15,6 +15,12 @@ mosa_status schema_unsupported(schema_compiler *c, const char *keyword, const ch
     return mosa_fail(c->err, MOSA_EUNSUPPORTED, "schema: %s is not supported%s%s", keyword, *why ? ": " : "", why);
 }
 
+mosa_status schema_step(schema_compiler *c, int64_t steps) {
+    c->steps += steps;
+    if (c->steps <= SCHEMA_STEPS_MAX) return MOSA_OK;
+    return mosa_fail(c->err, MOSA_ELIMIT, "schema: its combinations need more than %d steps", SCHEMA_STEPS_MAX);
+}
+
 // --- nodes
 
 static bool grow_nodes(schema_compiler *c) {
@@ -184,6 +190,7 @@ mosa_status schema_flatten(schema_compiler *c, const element_list *list, element
     bool done[GOAL_ELEMENTS_MAX] = {false};
     out->count = 0;
     out->never = list->never;
+    MOSA_TRY(schema_step(c, SCHEMA_STEPS_FLATTEN));
     for (size_t i = 0; i < list->count; i++)
         MOSA_TRY(schema_add(c, list->items[i].kind == ELEMENT_FULL ? &work : out, list->items[i].kind,
                             c->nodes[list->items[i].node].value));
@@ -193,6 +200,7 @@ mosa_status schema_flatten(schema_compiler *c, const element_list *list, element
             continue;
         }
         element_list more = {0};
+        MOSA_TRY(schema_step(c, SCHEMA_STEPS_FLATTEN));
         done[i] = true;
         MOSA_TRY(expand(c, work.items[i].node, &more, out));
         for (size_t k = 0; k < more.count; k++) {

@@ -27,6 +27,8 @@ enum {
     TYPE_ALL = 127,
     GOAL_ELEMENTS_MAX = 256,
     GOALS_MAX = 20000,
+    SCHEMA_STEPS_MAX = 8 << 20,
+    SCHEMA_STEPS_FLATTEN = 8, // of one element, beside one name compared
 };
 
 typedef enum element_kind {
@@ -82,10 +84,12 @@ typedef struct schema_compiler {
     size_t goal_count, goal_capacity, goal_done;
     uint32_t goal_heads[GOAL_HEADS];
     mosa_rx json_char;
+    int64_t steps; // of flattening and comparing so far, so that combinations are bounded
 } schema_compiler;
 
 // --- schema.c
 
+mosa_status schema_step(schema_compiler *c, int64_t steps) MOSA_MUST_USE; // MOSA_ELIMIT beyond SCHEMA_STEPS_MAX
 mosa_status schema_add(schema_compiler *c, element_list *list, element_kind kind, json_t *value) MOSA_MUST_USE;
 // The symbol of the goal of all elements.
 mosa_status schema_goal(schema_compiler *c, const element_list *list, mosa_symbol *out) MOSA_MUST_USE;

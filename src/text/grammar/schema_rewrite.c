@@ -225,9 +225,10 @@ static json_t *values_of(schema_compiler *c, const element_list *flat) {
     return NULL;
 }
 
-static bool lists_are_disjoint(json_t *a, json_t *b) {
+static bool lists_are_disjoint(schema_compiler *c, json_t *a, json_t *b) {
     size_t i, k;
     json_t *x, *y;
+    if (schema_step(c, (int64_t)json_array_size(a) * (int64_t)json_array_size(b)) != MOSA_OK) return false;
     json_array_foreach(a, i, x) json_array_foreach(b, k, y) {
         bool equal = json_is_number(x) && json_is_number(y) ? json_number_value(x) == json_number_value(y)
                                                             : json_equal(x, y) != 0;
@@ -236,10 +237,11 @@ static bool lists_are_disjoint(json_t *a, json_t *b) {
     return true;
 }
 
-static bool requires(const schema_compiler *c, const element_list *flat, const char *name) {
+static bool requires(schema_compiler *c, const element_list *flat, const char *name) {
     for (size_t i = 0; i < flat->count; i++) {
         json_t *list = flat->items[i].kind == ELEMENT_BASE ? schema_get(c, flat, i, "required") : NULL, *item;
         size_t k;
+        if (schema_step(c, (int64_t)json_array_size(list)) != MOSA_OK) return false;
         json_array_foreach(list, k, item) if (strcmp(json_string_value(item), name) == 0) return true;
     }
     return false;
@@ -302,7 +304,7 @@ static bool disjoint(schema_compiler *c, const element_list *a, const element_li
     unsigned both = schema_types(c, &bases_a) & schema_types(c, &bases_b);
     if (both == 0) return true;
     json_t *x = values_of(c, &bases_a), *y = values_of(c, &bases_b);
-    if (x && y && lists_are_disjoint(x, y)) return true;
+    if (x && y && lists_are_disjoint(c, x, y)) return true;
     if (both == TYPE_ARRAY) return differ_in_items(c, &bases_a, &bases_b, depth);
     return both == TYPE_OBJECT && differ_in_property(c, &bases_a, &bases_b, depth);
 }
