@@ -58,25 +58,22 @@ static void put_mark(writer *w, const char *mark) {
     }
 }
 
-static void put_pattern_char(writer *w, char c) {
-    if (strchr("\\/.*+?()[]{}|^$-", c)) mosa_buf_append_char(w->out, '\\');
-    if (c == '\n')
-        put(w, "\\n");
-    else
-        mosa_buf_append_char(w->out, c);
-}
-
 // Any text without the marks (those that are control tokens are no text).
 static void put_text_without(writer *w, const char *first, const char *second) {
     const char *const marks[] = {first, second};
     int n = 0;
-    put(w, " /");
     for (size_t i = 0; i < MOSA_COUNT(marks); i++) {
         if (!marks[i] || is_control(w, marks[i])) continue;
-        put(w, n++ ? "|" : "(?![\\s\\S]*(");
-        for (const char *c = marks[i]; *c; c++) put_pattern_char(w, *c);
+        if (n++ == 0) put(w, " %without");
+        put_string(w, marks[i]);
     }
-    put(w, n ? "))[\\s\\S]*/" : "[\\s\\S]*/");
+    if (n == 0) put(w, " /[\\s\\S]*/");
+}
+
+// Any text up to and with the mark.
+static void put_text_until(writer *w, const char *mark) {
+    put(w, is_control(w, mark) ? " /[\\s\\S]*/" : " %until");
+    put_mark(w, mark);
 }
 
 void mosa_answer_grammar_choice(const json_t *texts, mosa_buf *out) {
@@ -294,8 +291,7 @@ static void put_reasoning_rule(writer *w) {
         return;
     }
     if (what->state == MOSA_REASONING_MAYBE) put_mark(w, what->reasoning->open);
-    put_text_without(w, what->reasoning->close, NULL);
-    put_mark(w, what->reasoning->close);
+    put_text_until(w, what->reasoning->close);
     put(w, " /\\n{0,2}/\n");
 }
 

@@ -182,19 +182,31 @@ static mosa_status inline_json(front_rules *p, mosa_symbol *out) {
     return mosa_front_schema(p->front, (mosa_slice){p->text.data + begin, p->at - begin}, out, p->err);
 }
 
-// <|name|> or <name>: a token; one that has text is that text.
+// The token that "<name>" or "<[number]>" names.
+static mosa_token_id find_token(const mosa_tokenizer *tokenizer, mosa_slice spelling) {
+    if (!tokenizer) return MOSA_TOKEN_NONE;
+    if (spelling.len < 5 || memcmp(spelling.data, "<[", 2) != 0) return mosa_tokenizer_find(tokenizer, spelling);
+    size_t id = 0, i = 2;
+    for (; spelling.data[i] >= '0' && spelling.data[i] <= '9'; i++)
+        if (id < 1u << 30) id = id * 10 + (size_t)(spelling.data[i] - '0');
+    bool whole = i + 2 == spelling.len && spelling.data[i] == ']';
+    return whole && id < mosa_tokenizer_size(tokenizer) ? (mosa_token_id)id : MOSA_TOKEN_NONE;
+}
+
+// <|name|> or <name> or, by its number, <[7]>: a token; one that has text is that text.
 static mosa_status token(front_rules *p, mosa_symbol *out) {
     const char *close = memchr(p->text.data + p->at, '>', p->text.len - p->at);
     if (!close) return front_invalid(p, "< without >");
     mosa_slice spelling = {p->text.data + p->at, (size_t)(close + 1 - p->text.data) - p->at};
-    mosa_token_id id = p->front->tokenizer ? mosa_tokenizer_find(p->front->tokenizer, spelling) : MOSA_TOKEN_NONE;
+    mosa_token_id id = find_token(p->front->tokenizer, spelling);
     if (id == MOSA_TOKEN_NONE)
         return mosa_fail(p->err, MOSA_EINVALID, "grammar: the model has no token %.*s",
                          (int)(spelling.len < 80 ? spelling.len : 80), spelling.data);
     p->at += spelling.len;
     mosa_token_type type = mosa_tokenizer_token_type(p->front->tokenizer, id);
     bool text = type == MOSA_TOKEN_NORMAL || type == MOSA_TOKEN_USER_DEFINED;
-    *out = text ? front_lexeme(p, mosa_rx_literal(&p->cfg->pool, spelling)) : mosa_cfg_token(p->cfg, id);
+    *out = text ? front_lexeme(p, mosa_rx_literal(&p->cfg->pool, mosa_tokenizer_token_bytes(p->front->tokenizer, id)))
+                : mosa_cfg_token(p->cfg, id);
     return MOSA_OK;
 }
 
