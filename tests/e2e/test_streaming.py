@@ -184,7 +184,7 @@ def test_512_streams_at_once_all_finish(server, chat):
 
 def test_a_stream_without_tokens_gets_comments(start, chat):
     server = start("--sse-keep-alive", "100ms")
-    body = chat(stream=True, max_tokens=50, ignore_eos=True)
+    body = chat(stream=True, n=24, max_tokens=900, ignore_eos=True)  # not over before it is stopped
     with httpx.stream("POST", server.url + "/v1/chat/completions", json=body, timeout=60) as answer:
         pieces = answer.iter_text()
         text = next(pieces)
