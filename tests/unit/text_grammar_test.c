@@ -346,6 +346,27 @@ static void random_outputs_are_valid(void **state) {
     }
 }
 
+// Random tokens along each format: no dead end, and no format that outgrows its bounds.
+static void every_format_can_be_written(void **state) {
+    (void)state;
+    static const char *const formats[] = {"date",    "time",          "date-time",    "duration",
+                                          "email",   "ipv4",          "ipv6",         "uuid",
+                                          "uri",     "uri-reference", "json-pointer", "relative-json-pointer",
+                                          "hostname"};
+    for (size_t f = 0; f < sizeof formats / sizeof *formats; f++) {
+        char schema[128];
+        snprintf(schema, sizeof schema, "{\"type\":\"string\",\"format\":\"%s\"}", formats[f]);
+        mosa_grammar *grammar = compile(MOSA_GRAMMAR_JSON_SCHEMA, schema);
+        for (uint64_t seed = 0; seed < 10; seed++) {
+            mosa_buf text = {0};
+            if (grammar_walk(&tiny, grammar, seed, 120, &text) == -2)
+                fail_msg("%s: dead end behind %s", formats[f], mosa_buf_str(&text));
+            mosa_buf_finish(&text);
+        }
+        mosa_grammar_unref(grammar);
+    }
+}
+
 // --- the official suite
 
 typedef struct tally {
@@ -478,6 +499,7 @@ int main(void) {
         cmocka_unit_test(what_must_follow_is_forced),
         cmocka_unit_test(equal_sources_are_compiled_once),
         cmocka_unit_test(random_outputs_are_valid),
+        cmocka_unit_test(every_format_can_be_written),
         cmocka_unit_test(the_official_suite_is_answered_or_refused),
         cmocka_unit_test(formats_are_enforced),
     };
