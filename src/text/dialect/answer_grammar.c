@@ -64,10 +64,10 @@ static void put_text_without(writer *w, const char *first, const char *second) {
     int n = 0;
     for (size_t i = 0; i < MOSA_COUNT(marks); i++) {
         if (!marks[i] || is_control(w, marks[i])) continue;
-        if (n++ == 0) put(w, " %without");
+        if (n++ == 0) put(w, " (%without"); // in brackets: strings behind it would be further ones
         put_string(w, marks[i]);
     }
-    if (n == 0) put(w, " /[\\s\\S]*/");
+    put(w, n ? ")" : " /[\\s\\S]*/");
 }
 
 // Any text up to and with the mark.
