@@ -37,6 +37,33 @@ const tests = {
     const answer = await runner.finalChatCompletion();
     assert.equal(answer.choices[0].message.role, "assistant");
   },
+  async "the tool runner calls a function and goes on"() {
+    const called = [];
+    const parameters = {
+      type: "object", properties: { days: { type: "integer", minimum: 1, maximum: 9 } }, required: ["days"],
+      additionalProperties: false,
+    };
+    const tool = {
+      type: "function",
+      function: {
+        name: "forecast", parameters, parse: JSON.parse,
+        function: (given) => (called.push(given), "Sunny."),
+      },
+    };
+    const runner = client.chat.completions.runTools(
+      { model, messages, tools: [tool], tool_choice: { type: "function", function: { name: "forecast" } }, max_tokens: 90, stream: true },
+    );
+    await runner.done();
+    assert.equal(called.length, 1);
+    assert.ok(Number.isInteger(called[0].days));
+  },
+  async "a schema holds for the answer"() {
+    const schema = { type: "object", properties: { ok: { type: "boolean" } }, required: ["ok"], additionalProperties: false };
+    const answer = await client.chat.completions.parse({
+      model, messages, response_format: { type: "json_schema", json_schema: { name: "x", strict: true, schema } },
+    });
+    assert.equal(typeof answer.choices[0].message.parsed.ok, "boolean");
+  },
   async "completions and embeddings work"() {
     const text = await client.completions.create({ model, prompt: "Once", max_tokens: 2 });
     assert.equal(typeof text.choices[0].text, "string");
