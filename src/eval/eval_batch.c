@@ -114,19 +114,26 @@ mosa_status mosa_eval_batch_run(mosa_eval_batch *batch, mosa_engine *engine, con
 
 // --- tokens ---------------------------------------------------------------------------------------------------------
 
+// `messages`: the text is a conversation. A token seldom has less than a byte, so one pass is nearly always enough.
+static mosa_status tokenize(const mosa_engine *engine, mosa_slice text, bool messages, unsigned flags, int32_t **tokens,
+                            size_t *n, mosa_error *err) {
+    for (size_t capacity = text.len + 64;; capacity = *n) {
+        int32_t *ids = malloc(capacity * sizeof *ids);
+        if (!ids) return mosa_fail(err, MOSA_ENOMEM, "out of memory for %zu tokens", capacity);
+        mosa_status status = messages ? mosa_tokenize_chat(engine, text.data, ids, capacity, n, err)
+                                      : mosa_tokenize(engine, text.data, text.len, flags, ids, capacity, n, err);
+        if (status == MOSA_OK && *n <= capacity) {
+            *tokens = ids;
+            return MOSA_OK;
+        }
+        free(ids);
+        if (status != MOSA_OK) return status;
+    }
+}
+
 mosa_status mosa_eval_tokenize(const mosa_engine *engine, mosa_slice text, unsigned flags, int32_t **tokens, size_t *n,
                                mosa_error *err) {
-    size_t count = 0;
-    MOSA_TRY(mosa_tokenize(engine, text.data, text.len, flags, NULL, 0, &count, err));
-    int32_t *ids = malloc((count + 1) * sizeof *ids);
-    if (!ids) return mosa_fail(err, MOSA_ENOMEM, "out of memory for %zu tokens", count);
-    mosa_status status = mosa_tokenize(engine, text.data, text.len, flags, ids, count, n, err);
-    if (status != MOSA_OK) {
-        free(ids);
-        return status;
-    }
-    *tokens = ids;
-    return MOSA_OK;
+    return tokenize(engine, text, false, flags, tokens, n, err);
 }
 
 mosa_status mosa_eval_tokenize_user(const mosa_engine *engine, const char *message, int32_t **tokens, size_t *n,
@@ -135,15 +142,5 @@ mosa_status mosa_eval_tokenize_user(const mosa_engine *engine, const char *messa
     MOSA_AUTO_FREE char *text = messages ? json_dumps(messages, JSON_COMPACT) : NULL;
     json_decref(messages);
     if (!text) return mosa_fail(err, MOSA_EINVALID, "a question is not UTF-8");
-    size_t count = 0;
-    MOSA_TRY(mosa_tokenize_chat(engine, text, NULL, 0, &count, err));
-    int32_t *ids = malloc((count + 1) * sizeof *ids);
-    if (!ids) return mosa_fail(err, MOSA_ENOMEM, "out of memory for %zu tokens", count);
-    mosa_status status = mosa_tokenize_chat(engine, text, ids, count, n, err);
-    if (status != MOSA_OK) {
-        free(ids);
-        return status;
-    }
-    *tokens = ids;
-    return MOSA_OK;
+    return tokenize(engine, mosa_slice_of(text), true, 0, tokens, n, err);
 }
