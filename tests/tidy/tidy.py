@@ -171,7 +171,10 @@ def headers_compile_alone(sources):
         return name, subprocess.run(["gcc", *flags], cwd=ROOT, input=f'#include "{include}"\n', text=True,
                                     capture_output=True)
 
-    headers = [s.name for s in sources if s.name.endswith(".h")]
+    # Those of the CUDA plugin need NVIDIA's headers, which only who builds the plugin has.
+    cuda = Path("/usr/local/cuda/include")
+    flags[-2:-2] = ["-isystem", str(cuda)] if cuda.exists() else []
+    headers = [s.name for s in sources if s.name.endswith(".h") and (cuda.exists() or "/cuda/plugin/" not in s.name)]
     with ThreadPoolExecutor(2) as pool:
         for name, result in pool.map(compile_one, headers):
             if result.returncode:
