@@ -68,8 +68,9 @@ typedef struct mosa_local_flags {
          .help = "Tokens that are guessed ahead at most.",                                                             \
          MOSA_OPTION_FIELD(values, local.draft_tokens)},                                                               \
     {                                                                                                                  \
-        .flag = "--device", .type = MOSA_OPTION_STRING, .fallback = "cpu", .choices = "cpu|cpu:ref|cpu:avx2",          \
-        .help = "Where to run; cpu:ref uses the plain C kernels only.", MOSA_OPTION_FIELD(values, local.device)        \
+        .flag = "--device", .type = MOSA_OPTION_STRING, .fallback = "cpu", .choices = "cpu|cpu:ref|cpu:avx2|cuda:N",   \
+        .help = "Where to run; `mosa devices` lists what there is. cpu:ref uses the plain C kernels only.",            \
+        MOSA_OPTION_FIELD(values, local.device)                                                                        \
     }
 
 #define MOSA_LOCAL_ADAPTER_OPTION(values)                                                                              \

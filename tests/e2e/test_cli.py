@@ -99,3 +99,12 @@ def test_forms_exclude_each_other_and_what_is_unsupported_is_named(tmp_path):
     done = mosa("run", "--json-schema", str(path), MODEL_FILE, "x")
     assert done.returncode == 1 and "uniqueItems" in done.stderr
     assert mosa("run", "--regex", "(yes|no)!", MODEL_FILE, "x").stdout in ("yes!\n", "no!\n")
+
+
+def test_devices_tells_what_can_be_named_and_why_a_card_cannot():
+    listed = json.loads(mosa("devices", "--json").stdout)["devices"]
+    assert listed[0]["device"] == "cpu" and listed[0]["usable"] and "thread" in listed[0]["description"]
+    assert [device["device"] for device in listed[1:]] == [f"cuda:{i}" for i in range(len(listed) - 1)]
+    shown = mosa("devices").stdout
+    assert listed[0]["description"] in shown
+    assert ("NVIDIA driver" in shown) if len(listed) > 1 else ("no GPUs: " in shown)
