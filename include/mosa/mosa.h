@@ -266,6 +266,7 @@ typedef struct mosa_limits {
     double read_bytes_per_s; // streaming reads of memory beyond the caches
     double f32_ops_per_s;    // fused multiply-adds of f32, two operations each
     double int8_ops_per_s;   // multiply-adds of int8 into wider sums, two operations each
+    double matrix_ops_per_s; // dense matrix products on matrix units (bf16, f32 sums); 0 = it has none
 } mosa_limits;
 mosa_status mosa_engine_measure(mosa_engine *engine, mosa_limits *limits, mosa_error *err);
 

@@ -73,6 +73,7 @@ typedef struct mosa_device_limits {
     double read_bytes_per_s; // streaming reads of memory beyond the caches
     double f32_ops_per_s;    // fused multiply-adds of f32, two operations each
     double int8_ops_per_s;   // multiply-adds of int8 into wider sums, two operations each
+    double matrix_ops_per_s; // dense matrix products on matrix units (bf16, f32 sums); 0 = it has none
 } mosa_device_limits;
 
 typedef struct mosa_backend_ops {

@@ -16,7 +16,7 @@
 
 typedef struct bench_values {
     mosa_local_flags local;
-    int64_t prompt, generate, repeat;
+    int64_t prompt, generate, repeat, depth;
     mosa_string_list streams;
     bool json, ops;
 } bench_values;
@@ -38,6 +38,14 @@ static const mosa_option options[] = {
      .max = 1048576,
      .help = "Tokens that each stream generates.",
      MOSA_OPTION_FIELD(bench_values, generate)},
+    {.flag = "--depth",
+     .aliases = "-d --n-depth",
+     .type = MOSA_OPTION_INT,
+     .fallback = "16",
+     .min = 1,
+     .max = 1048576,
+     .help = "Tokens of each stream's prompt before it decodes.",
+     MOSA_OPTION_FIELD(bench_values, depth)},
     {.flag = "--streams",
      .aliases = "-b",
      .type = MOSA_OPTION_LIST,
@@ -94,26 +102,49 @@ static mosa_status submit(bench *b, int64_t n_prompt, int64_t n_generate, mosa_e
     return mosa_engine_submit(b->engine, &request, &id, err);
 }
 
-// Runs `streams` requests to their end. *first_s: until every stream has its first token; *rest_s: from there on.
-static mosa_status run_streams(bench *b, int streams, int64_t n_prompt, int64_t n_generate, double *first_s,
-                               double *rest_s, mosa_error *err) {
-    uint64_t begin = mosa_clock_ns(), first = 0;
-    for (int i = 0; i < streams; i++) MOSA_TRY(submit(b, n_prompt, n_generate, err));
-    int started = 0, finished = 0;
-    while (finished < streams) {
-        const mosa_event *events;
-        int n;
-        MOSA_TRY(mosa_engine_step(b->engine, -1, &events, &n, err));
-        for (int i = 0; i < n; i++) {
-            started += events[i].token >= 0 && events[i].completion_tokens == 1;
-            finished += events[i].finish != MOSA_FINISH_NONE;
-            if (events[i].finish == MOSA_FINISH_ERROR)
-                return mosa_fail(err, events[i].error->status, "%s", events[i].error->message);
-        }
-        if (!first && started == streams) first = mosa_clock_ns();
+// What a run took. Decoding counts while all streams do: from the step at which the last has its first token to the one
+// at which the first ends.
+typedef struct timing {
+    double first_s, decode_s;
+    int64_t decoded; // tokens of all streams in decode_s
+} timing;
+
+typedef struct progress {
+    int started, finished;
+    int64_t tokens;
+} progress;
+
+static mosa_status step(bench *b, progress *p, mosa_error *err) {
+    const mosa_event *events;
+    int n;
+    MOSA_TRY(mosa_engine_step(b->engine, -1, &events, &n, err));
+    for (int i = 0; i < n; i++) {
+        p->started += events[i].token >= 0 && events[i].completion_tokens == 1;
+        p->finished += events[i].finish != MOSA_FINISH_NONE;
+        p->tokens += events[i].token >= 0;
+        if (events[i].finish == MOSA_FINISH_ERROR)
+            return mosa_fail(err, events[i].error->status, "%s", events[i].error->message);
     }
-    *first_s = (double)(first - begin) * 1e-9;
-    *rest_s = (double)(mosa_clock_ns() - first) * 1e-9;
+    return MOSA_OK;
+}
+
+// Runs `streams` requests to their end.
+static mosa_status run_streams(bench *b, int streams, int64_t n_prompt, int64_t n_generate, timing *out,
+                               mosa_error *err) {
+    uint64_t begin = mosa_clock_ns(), first = 0, end = 0;
+    int64_t tokens_at_first = 0;
+    progress p = {0};
+    for (int i = 0; i < streams; i++) MOSA_TRY(submit(b, n_prompt, n_generate, err));
+    while (p.finished < streams) {
+        MOSA_TRY(step(b, &p, err));
+        if (!first && p.started == streams) first = mosa_clock_ns(), tokens_at_first = p.tokens;
+        if (first && !end && p.finished) {
+            end = mosa_clock_ns();
+            out->decoded = p.tokens - tokens_at_first;
+        }
+    }
+    out->first_s = (double)(first - begin) * 1e-9;
+    out->decode_s = (double)(end - first) * 1e-9;
     return MOSA_OK;
 }
 
@@ -122,42 +153,65 @@ static int by_value(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
-static void report(bench *b, const char *name, double *rates, int n, double limit) {
+static void report(bench *b, const char *name, double *rates, int n, double limit, const char *limit_name) {
     qsort(rates, (size_t)n, sizeof *rates, by_value);
     double median = rates[n / 2];
-    json_array_append_new(b->results, json_pack("{s:s, s:f, s:f, s:f}", "test", name, "tokens_per_s", median, "min",
-                                                rates[0], "max", rates[n - 1]));
+    json_t *json =
+        json_pack("{s:s, s:f, s:f, s:f}", "test", name, "tokens_per_s", median, "min", rates[0], "max", rates[n - 1]);
+    if (limit > 0) json_object_set_new(json, "share_of_limit", json_real(median / limit));
+    json_array_append_new(b->results, json);
     if (b->values->json) return;
     printf("%-28s %10.1f %10.1f %10.1f", name, median, rates[0], rates[n - 1]);
-    if (limit > 0) printf("   %3.0f%% of the read bandwidth", 100 * median / limit);
+    if (limit > 0) printf("   %3.0f%% of the %s", 100 * median / limit, limit_name);
     printf("\n");
 }
 
 // --- tests --------------------------------------------------------------------------------------------------------
 
+// Every parameter of a matrix is multiplied once per token, two operations each; attention's own are left out.
+static double matrix_limit(const bench *b) {
+    return b->limits.matrix_ops_per_s / (2 * (double)b->info.parameters);
+}
+
 static mosa_status bench_prefill(bench *b, mosa_error *err) {
-    double rates[REPEATS_MAX], first, rest;
+    double rates[REPEATS_MAX];
     int repeat = (int)b->values->repeat;
     for (int i = 0; i < repeat; i++) {
-        MOSA_TRY(run_streams(b, 1, b->values->prompt, 1, &first, &rest, err));
-        rates[i] = (double)b->values->prompt / first;
+        timing t = {0};
+        MOSA_TRY(run_streams(b, 1, b->values->prompt, 1, &t, err));
+        rates[i] = (double)b->values->prompt / t.first_s;
     }
     char name[64];
     snprintf(name, sizeof name, "prefill %lld", (long long)b->values->prompt);
-    report(b, name, rates, repeat, 0);
+    report(b, name, rates, repeat, matrix_limit(b), "matrix rate");
     return MOSA_OK;
 }
 
+// Each step reads the weights once and the keys and values of every stream.
+static double read_limit(const bench *b, int streams) {
+    double context = (double)b->values->depth + (double)b->values->generate / 2;
+    double bytes = (double)b->info.weight_bytes + streams * context * (double)b->info.kv_token_bytes;
+    double limit = streams * b->limits.read_bytes_per_s / bytes, matrix = matrix_limit(b);
+    return matrix > 0 && matrix < limit ? matrix : limit;
+}
+
 static mosa_status bench_decode(bench *b, int streams, mosa_error *err) {
-    double rates[REPEATS_MAX], first, rest;
+    double rates[REPEATS_MAX];
     int repeat = (int)b->values->repeat;
     for (int i = 0; i < repeat; i++) {
-        MOSA_TRY(run_streams(b, streams, SHORT_PROMPT, b->values->generate, &first, &rest, err));
-        rates[i] = (double)(streams * (b->values->generate - 1)) / rest;
+        timing t = {0};
+        MOSA_TRY(run_streams(b, streams, b->values->depth, b->values->generate, &t, err));
+        if (t.decoded == 0)
+            return mosa_fail(err, MOSA_EINVALID,
+                             "the first of %d streams ended before the last began: raise --generate", streams);
+        rates[i] = (double)t.decoded / t.decode_s;
     }
     char name[64];
-    snprintf(name, sizeof name, "decode, %d stream%s", streams, streams == 1 ? "" : "s");
-    report(b, name, rates, repeat, streams == 1 ? b->limits.read_bytes_per_s / (double)b->info.weight_bytes : 0);
+    int n = snprintf(name, sizeof name, "decode, %d stream%s", streams, streams == 1 ? "" : "s");
+    if (b->values->depth != SHORT_PROMPT)
+        snprintf(name + n, sizeof name - (size_t)n, " at %lld", (long long)b->values->depth);
+    bool bounded = streams == 1 || b->limits.matrix_ops_per_s > 0;
+    report(b, name, rates, repeat, bounded ? read_limit(b, streams) : 0, streams == 1 ? "read bandwidth" : "roofline");
     return MOSA_OK;
 }
 
@@ -182,8 +236,8 @@ static mosa_status open_engine(bench *b, const char *name, int most, mosa_error 
     const mosa_local_flags *flags = &b->values->local;
     MOSA_TRY(mosa_model_path_find(name, &path, err));
     if (flags->draft_model) MOSA_TRY(mosa_model_path_find(flags->draft_model, &draft, err));
-    int64_t context = b->values->prompt > SHORT_PROMPT + b->values->generate ? b->values->prompt + 32
-                                                                             : SHORT_PROMPT + b->values->generate + 32;
+    int64_t decoded = b->values->depth + b->values->generate;
+    int64_t context = 32 + (b->values->prompt > decoded ? b->values->prompt : decoded);
     mosa_engine_options engine = {.model = path,
                                   .device = flags->device,
                                   .quantize = flags->quantize,
@@ -201,8 +255,8 @@ static mosa_status open_engine(bench *b, const char *name, int most, mosa_error 
 }
 
 static mosa_status run_tests(bench *b, const int *streams, int count, mosa_error *err) {
-    double first, rest;
-    MOSA_TRY(run_streams(b, 1, SHORT_PROMPT, 4, &first, &rest, err)); // touches every weight once
+    timing t;
+    MOSA_TRY(run_streams(b, 1, SHORT_PROMPT, 4, &t, err)); // touches every weight once
     MOSA_TRY(bench_prefill(b, err));
     for (int i = 0; i < count; i++) MOSA_TRY(bench_decode(b, streams[i], err));
     return MOSA_OK;
@@ -218,12 +272,12 @@ static void show_ops(bench *b, int which, const char *title) {
 
 // A prompt, then a stream from a short prompt whose own rows hardly count.
 static mosa_status profile_ops(bench *b, mosa_error *err) {
-    double first, rest;
+    timing t;
     mosa_engine_profile(b->engine, true);
-    MOSA_TRY(run_streams(b, 1, b->values->prompt, 1, &first, &rest, err));
+    MOSA_TRY(run_streams(b, 1, b->values->prompt, 1, &t, err));
     show_ops(b, 0, "prefill, by op");
     mosa_engine_profile(b->engine, true);
-    MOSA_TRY(run_streams(b, 1, 1, b->values->generate, &first, &rest, err));
+    MOSA_TRY(run_streams(b, 1, 1, b->values->generate, &t, err));
     show_ops(b, 1, "decode, by op");
     return MOSA_OK;
 }
@@ -231,8 +285,10 @@ static mosa_status profile_ops(bench *b, mosa_error *err) {
 static void print_head(const bench *b) {
     printf("%s: %s %s, %.2f billion parameters, %.0f MB of weights\n", b->info.name, b->info.architecture,
            b->info.quantization, (double)b->info.parameters * 1e-9, (double)b->info.weight_bytes * 1e-6);
-    printf("%s; loaded in %.2f s; reads %.1f GB/s\n", b->info.device, (double)b->info.load_ns * 1e-9,
+    printf("%s; loaded in %.2f s; reads %.1f GB/s", b->info.device, (double)b->info.load_ns * 1e-9,
            b->limits.read_bytes_per_s * 1e-9);
+    if (b->limits.matrix_ops_per_s > 0) printf(", multiplies %.0f T/s", b->limits.matrix_ops_per_s * 1e-12);
+    printf("\n");
     mosa_print_sizes(stdout, &b->info);
     printf("\n");
     printf("%-28s %10s %10s %10s\n", "tokens per second", "median", "least", "most");
@@ -259,13 +315,14 @@ static mosa_status run(mosa_command_call *call, mosa_error *err) {
     if (status == MOSA_OK) mosa_engine_get_stats(b.engine, &stats);
     if (status == MOSA_OK && !b.values->json) print_guesses(&stats);
     if (status == MOSA_OK && b.values->json) {
-        json_t *all = json_pack("{s:s, s:s, s:s, s:I, s:f, s:f, s:f, s:f, s:I, s:I, s:O, s:o*, s:o*}", "model",
-                                b.info.name, "quantization", b.info.quantization, "device", b.info.device,
-                                "weight_bytes", (json_int_t)b.info.weight_bytes, "load_s",
-                                (double)b.info.load_ns * 1e-9, "read_bandwidth", b.limits.read_bytes_per_s,
-                                "f32_ops_per_s", b.limits.f32_ops_per_s, "int8_ops_per_s", b.limits.int8_ops_per_s,
-                                "drafted", (json_int_t)stats.drafted, "accepted", (json_int_t)stats.accepted, "results",
-                                b.results, "prefill_ops", b.ops[0], "decode_ops", b.ops[1]);
+        json_t *all =
+            json_pack("{s:s, s:s, s:s, s:I, s:f, s:f, s:f, s:f, s:f, s:I, s:I, s:O, s:o*, s:o*}", "model", b.info.name,
+                      "quantization", b.info.quantization, "device", b.info.device, "weight_bytes",
+                      (json_int_t)b.info.weight_bytes, "load_s", (double)b.info.load_ns * 1e-9, "read_bandwidth",
+                      b.limits.read_bytes_per_s, "f32_ops_per_s", b.limits.f32_ops_per_s, "int8_ops_per_s",
+                      b.limits.int8_ops_per_s, "matrix_ops_per_s", b.limits.matrix_ops_per_s, "drafted",
+                      (json_int_t)stats.drafted, "accepted", (json_int_t)stats.accepted, "results", b.results,
+                      "prefill_ops", b.ops[0], "decode_ops", b.ops[1]);
         MOSA_AUTO_FREE char *text = all ? json_dumps(all, JSON_INDENT(2)) : NULL;
         puts(text ? text : "{}");
         json_decref(all);
@@ -285,7 +342,9 @@ const mosa_command mosa_command_bench = {
         "Prefill of one prompt, then decoding with one and more streams, from random tokens. Decoding one stream "
         "is set against the read bandwidth, which bounds it. --ops shows the time, bytes and operations of every kind "
         "of "
-        "op and what share of the machine's limit it reaches. --prompt 8192 --kv-type q8_0 is long context.\n\n"
+        "op and what share of the machine's limit it reaches. --prompt 8192 --kv-type q8_0 is long context; --depth "
+        "1024 "
+        "decodes at the end of prompts of that length.\n\n"
         "  mosa bench model.gguf --prompt 512 --streams 1 --streams 8",
     .options = &table,
     .values_bytes = sizeof(bench_values),

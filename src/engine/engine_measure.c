@@ -34,6 +34,7 @@ mosa_status mosa_engine_measure(mosa_engine *engine, mosa_limits *limits, mosa_e
     MOSA_TRY(engine->backend->ops->measure(engine->backend, &measured, err));
     *limits = (mosa_limits){.read_bytes_per_s = measured.read_bytes_per_s,
                             .f32_ops_per_s = measured.f32_ops_per_s,
-                            .int8_ops_per_s = measured.int8_ops_per_s};
+                            .int8_ops_per_s = measured.int8_ops_per_s,
+                            .matrix_ops_per_s = measured.matrix_ops_per_s};
     return MOSA_OK;
 }

@@ -108,3 +108,13 @@ def test_devices_tells_what_can_be_named_and_why_a_card_cannot():
     shown = mosa("devices").stdout
     assert listed[0]["description"] in shown
     assert ("NVIDIA driver" in shown) if len(listed) > 1 else ("no GPUs: " in shown)
+
+
+def test_bench_counts_what_streams_decode_together():
+    done = mosa("bench", MODEL_FILE, "--json", "-p", "32", "-n", "24", "-d", "40", "-b", "1", "-b", "3", "-r", "1")
+    assert done.returncode == 0, done.stderr
+    measured = json.loads(done.stdout)
+    assert [row["test"] for row in measured["results"]] == ["prefill 32", "decode, 1 stream at 40",
+                                                            "decode, 3 streams at 40"]
+    assert all(row["tokens_per_s"] > 0 for row in measured["results"])
+    assert measured["results"][1]["share_of_limit"] > 0 and measured["matrix_ops_per_s"] == 0
