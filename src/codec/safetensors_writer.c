@@ -17,6 +17,7 @@ typedef struct planned {
 struct mosa_safetensors_writer {
     mosa_arena arena; // names
     char *folder;
+    const char *stem; // of the files' names
     uint64_t shard_bytes;
     planned *tensors;
     size_t n_tensors, capacity, n_shards;
@@ -30,6 +31,7 @@ mosa_status mosa_safetensors_writer_create(const char *folder, uint64_t shard_by
     mosa_safetensors_writer *writer = calloc(1, sizeof *writer);
     if (!writer) return mosa_fail(err, MOSA_ENOMEM, "%s: out of memory", folder);
     mosa_arena_init(&writer->arena, 0, 0);
+    writer->stem = "model";
     writer->shard_bytes = shard_bytes ? shard_bytes : shard_bytes_default;
     writer->folder = strdup(folder);
     if (!writer->folder) {
@@ -37,6 +39,13 @@ mosa_status mosa_safetensors_writer_create(const char *folder, uint64_t shard_by
         return mosa_fail(err, MOSA_ENOMEM, "%s: out of memory", folder);
     }
     *out = writer;
+    return MOSA_OK;
+}
+
+mosa_status mosa_safetensors_writer_set_stem(mosa_safetensors_writer *writer, const char *stem, mosa_error *err) {
+    char *copy = mosa_arena_strdup(&writer->arena, stem);
+    if (!copy) return mosa_fail(err, MOSA_ENOMEM, "%s: out of memory", writer->folder);
+    writer->stem = copy;
     return MOSA_OK;
 }
 
@@ -104,11 +113,13 @@ static void append_entry(mosa_buf *json, const mosa_tensor_view *view, uint64_t 
                     (unsigned long long)(offset + view->bytes));
 }
 
-static void shard_name(const mosa_safetensors_writer *writer, size_t shard, char name[64]) {
+enum { SHARD_NAME_MAX = 128 };
+
+static void shard_name(const mosa_safetensors_writer *writer, size_t shard, char name[SHARD_NAME_MAX]) {
     if (writer->n_shards <= 1)
-        snprintf(name, 64, "model.safetensors");
+        snprintf(name, SHARD_NAME_MAX, "%s.safetensors", writer->stem);
     else
-        snprintf(name, 64, "model-%05zu-of-%05zu.safetensors", shard + 1, writer->n_shards);
+        snprintf(name, SHARD_NAME_MAX, "%s-%05zu-of-%05zu.safetensors", writer->stem, shard + 1, writer->n_shards);
 }
 
 // The header of the shard that starts at tensor `first`, its length included.
@@ -141,7 +152,7 @@ static mosa_status close_shard(mosa_safetensors_writer *writer, mosa_error *err)
 }
 
 static mosa_status open_shard(mosa_safetensors_writer *writer, size_t shard, mosa_error *err) {
-    char name[64];
+    char name[SHARD_NAME_MAX];
     mosa_buf path;
     shard_name(writer, shard, name);
     mosa_buf_init(&path, 0);
@@ -210,14 +221,14 @@ static mosa_status write_index(const mosa_safetensors_writer *writer, mosa_error
     mosa_buf_printf(&json, "{\n  \"metadata\": {\"total_size\": %llu},\n  \"weight_map\": {",
                     (unsigned long long)total);
     for (size_t i = 0; i < writer->n_tensors; i++) {
-        char name[64];
+        char name[SHARD_NAME_MAX];
         shard_name(writer, writer->tensors[i].shard, name);
         mosa_buf_append_str(&json, i ? ",\n    " : "\n    ");
         append_json_string(&json, writer->tensors[i].view.name);
         mosa_buf_printf(&json, ": \"%s\"", name);
     }
     mosa_buf_append_str(&json, "\n  }\n}\n");
-    mosa_buf_printf(&path, "%s/model.safetensors.index.json", writer->folder);
+    mosa_buf_printf(&path, "%s/%s.safetensors.index.json", writer->folder, writer->stem);
     mosa_status status = mosa_buf_failed(&json) || mosa_buf_failed(&path)
                              ? mosa_fail(err, MOSA_ENOMEM, "%s: out of memory", writer->folder)
                              : mosa_out_file_save(mosa_buf_str(&path), json.data, json.len, err);

@@ -16,6 +16,10 @@ MOSA_MUST_USE mosa_status mosa_safetensors_writer_create(const char *folder, uin
                                                          mosa_safetensors_writer **out, mosa_error *err);
 void mosa_safetensors_writer_destroy(mosa_safetensors_writer *writer); // NULL-safe; an open shard is removed
 
+// The files are then called <stem>.safetensors and so on instead of model.safetensors. Before begin. MOSA_ENOMEM.
+MOSA_MUST_USE mosa_status mosa_safetensors_writer_set_stem(mosa_safetensors_writer *writer, const char *stem,
+                                                           mosa_error *err);
+
 // Declares a tensor; names must be distinct. MOSA_EINVALID for a dtype that the format does not have or bad dims.
 MOSA_MUST_USE mosa_status mosa_safetensors_writer_add_tensor(mosa_safetensors_writer *writer, const char *name,
                                                              mosa_dtype dtype, uint32_t n_dims, const int64_t *dims,
