@@ -15,6 +15,7 @@ typedef enum mosa_command_group {
     MOSA_GROUP_SERVE,  // "Serve"
     MOSA_GROUP_TALK,   // "Talk to a model"
     MOSA_GROUP_MODELS, // "Models and files"
+    MOSA_GROUP_TRAIN,  // "Train"
     MOSA_GROUP_TOOLS,  // "Tools"
     MOSA_GROUP_HIDDEN, // run by other commands; not in the list
     MOSA_GROUP_COUNT
@@ -37,6 +38,7 @@ typedef struct mosa_command {
     const mosa_option_table *options; // NULL = no flags
     size_t values_bytes;              // of the struct that the table fills
     int min_arguments, max_arguments; // max -1 = any number
+    bool reads_yaml;                  // the first argument may be a .yaml or .json file of the table's keys
     bool reads_config;                // environment and mosa.yaml count, and --config is understood
     mosa_status (*run)(mosa_command_call *call, mosa_error *err);
 } mosa_command;

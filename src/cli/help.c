@@ -10,6 +10,7 @@ static const char *const group_titles[MOSA_GROUP_COUNT] = {
     [MOSA_GROUP_SERVE] = "Serve",
     [MOSA_GROUP_TALK] = "Talk to a model",
     [MOSA_GROUP_MODELS] = "Models and files",
+    [MOSA_GROUP_TRAIN] = "Train",
     [MOSA_GROUP_TOOLS] = "Tools",
 };
 

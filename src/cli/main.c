@@ -47,6 +47,10 @@ static bool wants_help(int argc, char **argv) {
     return false;
 }
 
+static bool is_yaml(const char *path) {
+    return mosa_str_ends_with(path, ".yaml") || mosa_str_ends_with(path, ".yml") || mosa_str_ends_with(path, ".json");
+}
+
 static mosa_status read_call(const mosa_command *command, int argc, char **argv, mosa_command_call *call,
                              mosa_error *err) {
     static const mosa_option_table no_options;
@@ -57,8 +61,12 @@ static mosa_status read_call(const mosa_command *command, int argc, char **argv,
         sources.env = (const char *const *)environ;
         sources.yaml_path = mosa_settings_path(config_flag(argc, argv));
     }
-    MOSA_TRY(mosa_options_read(command->options ? command->options : &no_options, &sources, call->arena, values,
-                               &call->arguments, err));
+    const mosa_option_table *table = command->options ? command->options : &no_options;
+    MOSA_TRY(mosa_options_read(table, &sources, call->arena, values, &call->arguments, err));
+    if (command->reads_yaml && call->arguments.count && is_yaml(call->arguments.items[0])) {
+        sources.yaml_path = call->arguments.items[0];
+        MOSA_TRY(mosa_options_read(table, &sources, call->arena, values, &call->arguments, err));
+    }
     call->values = values;
     int count = (int)call->arguments.count;
     if (count < command->min_arguments)

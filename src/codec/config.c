@@ -8,6 +8,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <strings.h>
 
 enum { YAML_SECTION_DEPTH_MAX = 4, WHERE_MAX = 512, WORD_MAX = 64 };
 
@@ -186,10 +187,17 @@ static mosa_status read_yaml(const reading *r) {
 
 // --- flags --------------------------------------------------------------------------------------------------------
 
+// Equal names of flags: '-' and '_' are the same.
+static bool same_flag(const char *a, const char *b, size_t len) {
+    for (size_t i = 0; i < len; i++)
+        if (a[i] != b[i] && !((a[i] == '-' || a[i] == '_') && (b[i] == '-' || b[i] == '_'))) return false;
+    return true;
+}
+
 static bool has_alias(const char *aliases, const char *name, size_t len) {
     for (const char *at = aliases; at && *at; at += strspn(at, " ")) {
         size_t word = strcspn(at, " ");
-        if (word == len && strncmp(at, name, len) == 0) return true;
+        if (word == len && same_flag(at, name, len)) return true;
         at += word;
     }
     return false;
@@ -199,7 +207,7 @@ static const mosa_option *option_by_flag(const mosa_option_table *table, const c
     for (size_t i = 0; i < table->n_options; i++) {
         const mosa_option *option = &table->options[i];
         if (!option->flag) continue;
-        if (strlen(option->flag) == len && strncmp(option->flag, name, len) == 0) return option;
+        if (strlen(option->flag) == len && same_flag(option->flag, name, len)) return option;
         if (has_alias(option->aliases, name, len)) return option;
     }
     return NULL;
@@ -222,13 +230,21 @@ static mosa_status set_flag(const reading *r, const mosa_option *option, const c
     return mosa_option_set(option, option->flag, text, r->arena, r->values, r->err);
 }
 
+// Whether the argument after a worded boolean is its value.
+static bool says_bool(const reading *r, const mosa_option *option, int index) {
+    if (!option->worded || index >= r->sources->argc) return false;
+    const char *word = r->sources->argv[index];
+    return strcasecmp(word, "true") == 0 || strcasecmp(word, "false") == 0;
+}
+
 // Reads the flag at argv[*index]; moves *index over a value that is an argument of its own.
 static mosa_status read_flag(const reading *r, int *index) {
     const char *argument = r->sources->argv[*index];
     size_t len = strcspn(argument, "=");
     const mosa_option *option = option_by_flag(r->table, argument, len);
     if (option && argument[len]) return set_flag(r, option, argument + len + 1);
-    if (option && option->type == MOSA_OPTION_BOOL) return set_flag(r, option, "true");
+    if (option && option->type == MOSA_OPTION_BOOL && !says_bool(r, option, *index + 1))
+        return set_flag(r, option, "true");
     if (option && *index + 1 < r->sources->argc) return set_flag(r, option, r->sources->argv[++*index]);
     if (option)
         return mosa_fail(r->err, MOSA_EINVALID, "%s: needs a value (%s)", argument, mosa_option_placeholder(option));

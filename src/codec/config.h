@@ -7,9 +7,9 @@
 //          .help = "Port to listen on; 0 picks a free one.", MOSA_OPTION_FIELD(settings, port)},
 //     };
 //
-// The strongest source wins: flag, then environment, then mosa.yaml, then default. Commands use the same rows for their
-// own flags; a row without a key is known to the command line only.
-// Ownership: strings and lists of the parsed values live in the caller's arena. Thread: reentrant; tables are constant.
+// In flags '-' and '_' are the same. The strongest source wins: flag, then environment, then mosa.yaml, then default.
+// Commands use the same rows for their own flags; a row without a key is known to the command line only. Ownership:
+// strings and lists of the parsed values live in the caller's arena. Thread: reentrant; tables are constant.
 #ifndef MOSA_CODEC_CONFIG_H
 #define MOSA_CODEC_CONFIG_H
 
@@ -44,11 +44,12 @@ typedef struct mosa_option {
     mosa_option_type type;
     const char *fallback; // default as text; NULL = false, 0, no string, empty list
     const char *value;    // placeholder in help ("PORT"); NULL = by type
-    const char *help;     // one or two sentences
+    const char *help;     // one or two sentences; NULL = not in help and documentation
     const char *aliases;  // other flags, separated by spaces: "-p --listen-port"
     const char *env;      // NULL = made from the flag of a row with a key: --port is MOSA_PORT; "" = none
     const char *choices;  // CHOICE: "f16|f32"; also said of a STRING's well-known values when help needs it
     double min, max;      // both 0 = no bounds
+    bool worded;          // BOOL: "--x True" is one flag too, as transformers' users write it
     bool secret;          // never printed, and a flag's value is not shown in errors
     size_t offset;        // of the field in the values struct
 } mosa_option;

@@ -2,7 +2,9 @@
 #include "codec/config_internal.h"
 #include "codec/json.h"
 
+#include <ctype.h>
 #include <stdlib.h>
+#include <strings.h>
 
 enum { HELP_COLUMNS = 100, HELP_INDENT = 30 };
 
@@ -63,7 +65,7 @@ static bool has_section(const mosa_option_table *table, const mosa_option *optio
 void mosa_options_help(const mosa_option_table *table, mosa_buf *out) {
     bool any = false;
     for (size_t i = 0; i < table->n_options; i++) {
-        if (!table->options[i].flag || has_section(table, &table->options[i])) continue;
+        if (!table->options[i].flag || !table->options[i].help || has_section(table, &table->options[i])) continue;
         if (!any) mosa_buf_append_str(out, "Options:\n");
         any = true;
         append_help_row(out, &table->options[i]);
@@ -78,6 +80,15 @@ void mosa_options_help(const mosa_option_table *table, mosa_buf *out) {
 
 // --- mosa.yaml ----------------------------------------------------------------------------------------------------
 
+static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./-";
+
+static bool is_yaml_constant(const char *word) {
+    static const char *const constants[] = {"null", "true", "false"};
+    for (size_t i = 0; i < MOSA_COUNT(constants); i++)
+        if (strcasecmp(word, constants[i]) == 0) return true;
+    return false;
+}
+
 // The default as YAML: numbers and plain words bare, everything else quoted.
 static void append_default(mosa_buf *out, const mosa_option *option) {
     const char *text = option->fallback ? option->fallback : "";
@@ -87,8 +98,7 @@ static void append_default(mosa_buf *out, const mosa_option *option) {
         mosa_buf_append_str(out, *text ? text : "false");
     else if (!option->fallback && (option->type == MOSA_OPTION_STRING || option->type == MOSA_OPTION_CHOICE))
         mosa_buf_append_str(out, "null");
-    else if (*text &&
-             strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./-") == strlen(text))
+    else if (*text && strspn(text, plain) == strlen(text))
         mosa_buf_append_str(out, text);
     else
         mosa_json_append_string(out, mosa_slice_of(text));
@@ -120,29 +130,49 @@ void mosa_options_yaml(const mosa_option_table *table, mosa_buf *out) {
     }
 }
 
+// A word that YAML reads back as the same text.
+static void append_word(mosa_buf *out, const char *word) {
+    if (isalpha((unsigned char)*word) && !is_yaml_constant(word) && strspn(word, plain) == strlen(word))
+        mosa_buf_append_str(out, word);
+    else
+        mosa_json_append_string(out, mosa_slice_of(word));
+}
+
+static void append_shown(const mosa_option *option, const void *values, const char *indent, const char *name,
+                         mosa_buf *out) {
+    mosa_buf text = {0};
+    mosa_option_append(option, values, &text);
+    mosa_buf_printf(out, "%s%s: ", indent, name);
+    if (option->secret && text.len)
+        mosa_buf_append_str(out, "\"********\"");
+    else if (option->type == MOSA_OPTION_LIST) {
+        const mosa_string_list *list = (const mosa_string_list *)((const char *)values + option->offset);
+        mosa_buf_append_char(out, '[');
+        for (size_t i = 0; i < list->count; i++) {
+            if (i) mosa_buf_append_str(out, ",");
+            append_word(out, list->items[i]);
+        }
+        mosa_buf_append_char(out, ']');
+    } else if (!text.data)
+        mosa_buf_append_str(out, "null");
+    else if (option->type == MOSA_OPTION_STRING || option->type == MOSA_OPTION_CHOICE)
+        mosa_json_append_string(out, mosa_buf_slice(&text));
+    else
+        mosa_buf_append_str(out, mosa_buf_str(&text));
+    mosa_buf_append_char(out, '\n');
+    mosa_buf_finish(&text);
+}
+
 void mosa_options_show(const mosa_option_table *table, const void *values, mosa_buf *out) {
+    for (size_t i = 0; i < table->n_options; i++)
+        if (table->options[i].key && table->options[i].help && !has_section(table, &table->options[i]))
+            append_shown(&table->options[i], values, "", table->options[i].key, out);
     for (size_t s = 0; s < table->n_sections; s++) {
         const char *section = table->sections[s].name;
         mosa_buf_printf(out, "%s:\n", section);
-        for (size_t i = 0; i < table->n_options; i++) {
-            const mosa_option *option = &table->options[i];
-            if (!in_section(option, section)) continue;
-            mosa_buf text = {0};
-            mosa_option_append(option, values, &text);
-            mosa_buf_printf(out, "  %s: ", option->key + strlen(section) + 1);
-            if (option->secret && text.len)
-                mosa_buf_append_str(out, "\"********\"");
-            else if (!text.data && option->type != MOSA_OPTION_LIST)
-                mosa_buf_append_str(out, "null");
-            else if (option->type == MOSA_OPTION_STRING || option->type == MOSA_OPTION_CHOICE)
-                mosa_json_append_string(out, mosa_buf_slice(&text));
-            else if (option->type == MOSA_OPTION_LIST)
-                mosa_buf_printf(out, "[%s]", mosa_buf_str(&text));
-            else
-                mosa_buf_append_str(out, mosa_buf_str(&text));
-            mosa_buf_append_char(out, '\n');
-            mosa_buf_finish(&text);
-        }
+        for (size_t i = 0; i < table->n_options; i++)
+            if (in_section(&table->options[i], section))
+                append_shown(&table->options[i], values, "  ", table->options[i].key + strlen(section) + 1, out);
     }
 }
 
