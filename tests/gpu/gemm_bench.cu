@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <dlfcn.h>
+#include <glob.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -236,13 +237,15 @@ static void compare(const char *what, const problem &p, int rows) {
     printf("\n");
 }
 
-static void run(const problem &p, int rows, int variant, const char *what) {
+static bool run(const problem &p, int rows, int variant, const char *what) {
     mosa_cuda_gemm g = p.gemm(rows);
     CHECK(cudaMemset(p.out, 0xff, (size_t)rows * p.n * 4));
     cudaError_t e = mosa_cuda_gemm_launch(&g, variant, 0);
+    if (e == cudaErrorNotSupported) return printf("  %s: not supported\n", what), false;
     if (e) give_up(what, e);
     e = cudaDeviceSynchronize();
     if (e) give_up(what, e);
+    return true;
 }
 
 static void check(const struct kind *kind, int64_t n, int64_t k, int rows) {
@@ -264,8 +267,7 @@ static void check(const struct kind *kind, int64_t n, int64_t k, int rows) {
         char what[64];
         snprintf(what, sizeof what, "%s %s", kind->name, mosa_cuda_gemm_variant_name(v));
         printf("  %s ...\n", what);
-        run(p, rows, v, what);
-        compare(what, p, rows);
+        if (run(p, rows, v, what)) compare(what, p, rows);
     }
 }
 
@@ -293,8 +295,7 @@ static void tokens() {
         for (int r : rows) {
             char what[64];
             snprintf(what, sizeof what, "%s rows=%d", kinds[i].name, r);
-            run(p, r, 0, what);
-            compare(what, p, r);
+            if (run(p, r, 0, what)) compare(what, p, r);
         }
     }
 }
@@ -307,28 +308,45 @@ typedef int (*cublas_gemm_fn)(void *, int, int, int, int, int, const void *, con
 static void *cublas;
 static cublas_gemm_fn cublas_gemm;
 
-static bool open_cublas() {
-    if (cublas) return true;
-    FILE *f = popen("timeout 20 find / -xdev \\( -name 'libcublasLt.so.1[23]' -o -name 'libcublas.so.1[23]' \\) "
-                    "2>/dev/null | sort -r",
-                    "r");
-    char line[1024];
-    std::vector<std::string> found;
-    while (f && fgets(line, sizeof line, f)) line[strcspn(line, "\n")] = 0, found.push_back(line);
-    if (f) pclose(f);
-    for (const std::string &lt : found) { // Lt first: the other one needs it
-        size_t at = lt.rfind("libcublasLt");
-        if (at == std::string::npos || !dlopen(lt.c_str(), RTLD_NOW | RTLD_GLOBAL)) continue;
-        std::string path = lt.substr(0, at) + "libcublas" + lt.substr(at + 11);
-        void *so = dlopen(path.c_str(), RTLD_NOW | RTLD_GLOBAL);
+static bool try_cublas(const char *folder) {
+    for (const char *version : {"13", "12"}) {
+        std::string base = std::string(folder) + "/libcublas";
+        void *so = dlopen((base + "Lt.so." + version).c_str(), RTLD_NOW | RTLD_GLOBAL); // first: the other one needs it
+        if (so) so = dlopen((base + ".so." + version).c_str(), RTLD_NOW | RTLD_GLOBAL);
         if (!so) continue;
         cublas_create_fn create = (cublas_create_fn)dlsym(so, "cublasCreate_v2");
         cublas_gemm = (cublas_gemm_fn)dlsym(so, "cublasGemmEx");
-        if (create && cublas_gemm && !create(&cublas)) {
-            printf("cuBLAS: %s\n", path.c_str());
-            return true;
-        }
+        if (!create || !cublas_gemm || create(&cublas)) continue;
+        printf("cuBLAS: %s\n", base.c_str());
+        setenv("MOSA_CUBLAS", folder, 1);
+        return true;
     }
+    return false;
+}
+
+static bool open_cublas() {
+    if (cublas) return true;
+    static const char *const places[] = {
+        "/usr/local/lib/python3*/*-packages/nvidia/cu*/lib", "/usr/lib/python3*/*-packages/nvidia/cu*/lib",
+        "/opt/*/lib/python3*/site-packages/nvidia/cu*/lib",  "/usr/local/cuda*/lib64",
+        "/usr/local/cuda*/targets/x86_64-linux/lib",         "/usr/lib/x86_64-linux-gnu",
+        "/root/*/lib/python3*/site-packages/nvidia/cu*/lib", "/root/.*/*/*/lib/python3*/site-packages/nvidia/cu*/lib",
+        "/*/*/lib/python3*/site-packages/nvidia/cu*/lib"};
+    if (getenv("MOSA_CUBLAS") && try_cublas(getenv("MOSA_CUBLAS"))) return true;
+    for (const char *place : places) {
+        glob_t found;
+        if (glob(place, 0, NULL, &found)) continue;
+        for (size_t i = 0; i < found.gl_pathc; i++)
+            if (try_cublas(found.gl_pathv[i])) return true;
+        globfree(&found);
+    }
+    FILE *f = popen("timeout 20 find / -xdev -name 'libcublasLt.so.1[23]' -printf '%h\\n' 2>/dev/null", "r");
+    char line[1024];
+    while (f && fgets(line, sizeof line, f)) {
+        line[strcspn(line, "\n")] = 0;
+        if (try_cublas(line)) return pclose(f), true;
+    }
+    if (f) pclose(f);
     printf("cuBLAS: not found\n");
     return false;
 }
@@ -372,8 +390,14 @@ static void speed(const struct kind *kind, int64_t n, int64_t k, int rows) {
     mosa_cuda_gemm g = p.gemm(rows);
     for (int v = 1; v <= mosa_cuda_gemm_variants(); v++) {
         int variant = v % mosa_cuda_gemm_variants();
+        if (mosa_cuda_gemm_launch(&g, variant, 0) == cudaErrorNotSupported) continue;
         double ms = median_ms([&] { CHECK(mosa_cuda_gemm_launch(&g, variant, 0)); });
         printf("  %s %.0f", mosa_cuda_gemm_variant_name(variant), flop / ms * 1e-9);
+    }
+    if (g.splits > 1) {
+        g.splits = 1;
+        printf("  256x256 without chunks %.0f",
+               flop / median_ms([&] { CHECK(mosa_cuda_gemm_launch(&g, 3, 0)); }) * 1e-9);
     }
     CHECK(cudaDeviceSynchronize());
     printf("\n");

@@ -11,7 +11,7 @@ typedef CUresult (*gemm_encode_fn)(CUtensorMap *, CUtensorMapDataType, cuuint32_
 
 // What is known of a device, found at its first use. Racing threads find the same.
 typedef struct gemm_device {
-    int known, hopper, sms;
+    int known, hopper, sms, ordinal;
 } gemm_device;
 
 static gemm_device *gemm_find_device(void) {
@@ -25,6 +25,7 @@ static gemm_device *gemm_find_device(void) {
         cudaDeviceGetAttribute(&d->sms, cudaDevAttrMultiProcessorCount, ordinal))
         return NULL;
     d->hopper = major == 9 && minor == 0;
+    d->ordinal = ordinal;
     d->known = 1;
     return d;
 }
@@ -68,33 +69,37 @@ template <class S> static cudaError_t gemm_start(const mosa_cuda_gemm *g, const 
                      (int32_t)((g->n + rows_m - 1) / rows_m),
                      (g->rows + S::BN - 1) / S::BN,
                      16 / S::CLUSTER};
-    static bool allowed[64]; // of each device
-    int ordinal = 0;
-    if ((e = cudaGetDevice(&ordinal))) return e;
-    if (!allowed[ordinal] &&
-        (e = cudaFuncSetAttribute(gemm_kernel<S>, cudaFuncAttributeMaxDynamicSharedMemorySize, S::SHARED)))
-        return e;
-    allowed[ordinal] = true;
-    int clusters = d->sms / S::CLUSTER, tiles = p.tiles_m * p.tiles_n;
     cudaLaunchAttribute attribute;
     attribute.id = cudaLaunchAttributeClusterDimension;
     attribute.val.clusterDim.x = S::CLUSTER, attribute.val.clusterDim.y = attribute.val.clusterDim.z = 1;
     cudaLaunchConfig_t config = {};
-    config.gridDim = dim3((tiles < clusters ? tiles : clusters) * S::CLUSTER);
+    config.gridDim = dim3(d->sms / S::CLUSTER * S::CLUSTER);
     config.blockDim = dim3(S::THREADS);
     config.dynamicSmemBytes = S::SHARED;
     config.stream = stream;
     config.attrs = &attribute, config.numAttrs = 1;
+    static int clusters[64]; // that run at once, on each device; 0 = not asked yet
+    if (!clusters[d->ordinal]) {
+        if ((e = cudaFuncSetAttribute(gemm_kernel<S>, cudaFuncAttributeMaxDynamicSharedMemorySize, S::SHARED)))
+            return e;
+        if ((e = cudaOccupancyMaxActiveClusters(&clusters[d->ordinal], gemm_kernel<S>, &config))) return e;
+        if (!clusters[d->ordinal]) return cudaErrorNotSupported;
+    }
+    int tiles = p.tiles_m * p.tiles_n, busy = clusters[d->ordinal];
+    config.gridDim = dim3((tiles < busy ? tiles : busy) * S::CLUSTER);
     return cudaLaunchKernelEx(&config, gemm_kernel<S>, map, p);
 }
 
 // Tiles that a launch may use: rows of the matrix are 128 * cluster. cost: of a tile, beside that of 256 tokens = 256.
+// plain: for bf16 weights alone.
 static const struct gemm_variant {
     const char *name;
     int tokens, cluster, cost;
+    bool plain;
 } gemm_variants[] = {
-    {"chosen", 0, 0, 0},      {"128x64", 64, 1, 90},    {"128x128", 128, 1, 150},
-    {"256x128", 128, 2, 142}, {"128x256", 256, 1, 270}, {"256x256", 256, 2, 256},
+    {"chosen", 0, 0, 0, false},      {"128x64", 64, 1, 90, false},   {"128x128", 128, 1, 150, false},
+    {"256x256", 256, 2, 256, false}, {"256x128", 128, 2, 142, true}, {"128x256", 256, 1, 270, true},
+    {"512x256", 256, 4, 260, true},
 };
 enum { GEMM_VARIANTS = sizeof gemm_variants / sizeof *gemm_variants };
 
@@ -103,6 +108,7 @@ static int gemm_choose(const mosa_cuda_gemm *g, const gemm_device *d) {
     int64_t best_cost = INT64_MAX;
     for (int i = 1; i < GEMM_VARIANTS; i++) {
         const gemm_variant *v = &gemm_variants[i];
+        if (v->plain && g->kind != MOSA_LINEAR_BF16) continue;
         int64_t m = (g->n + LINEAR_ROWS * v->cluster - 1) / (LINEAR_ROWS * v->cluster);
         int64_t tiles = m * ((g->rows + v->tokens - 1) / v->tokens), clusters = d->sms / v->cluster;
         int64_t cost = (tiles + clusters - 1) / clusters * v->cost;
@@ -113,20 +119,15 @@ static int gemm_choose(const mosa_cuda_gemm *g, const gemm_device *d) {
 
 template <class Q>
 static cudaError_t gemm_start_variant(const mosa_cuda_gemm *g, int variant, const gemm_device *d, cudaStream_t stream) {
-    switch (variant) {
-    case 1:
-        return gemm_start<gemm_shape<Q, 64, 8, 1>>(g, d, stream);
-    case 2:
-        return gemm_start<gemm_shape<Q, 128, 8, 1>>(g, d, stream);
-    case 3:
-        return gemm_start<gemm_shape<Q, 128, 8, 2>>(g, d, stream);
-    case 4:
-        return gemm_start<gemm_shape<Q, 256, 3, 1>>(g, d, stream);
-    case 5:
-        return gemm_start<gemm_shape<Q, 256, 3, 2>>(g, d, stream);
-    default:
-        return cudaErrorInvalidValue;
+    if (variant == 1) return gemm_start<gemm_shape<Q, 64, 8, 1>>(g, d, stream);
+    if (variant == 2) return gemm_start<gemm_shape<Q, 128, 8, 1>>(g, d, stream);
+    if (variant == 3) return gemm_start<gemm_shape<Q, 256, 3, 2>>(g, d, stream);
+    if constexpr ((int)Q::KIND == MOSA_LINEAR_BF16) {
+        if (variant == 4) return gemm_start<gemm_shape<Q, 128, 8, 2>>(g, d, stream);
+        if (variant == 5) return gemm_start<gemm_shape<Q, 256, 3, 1>>(g, d, stream);
+        if (variant == 6) return gemm_start<gemm_shape<Q, 256, 3, 4>>(g, d, stream);
     }
+    return cudaErrorNotSupported;
 }
 
 cudaError_t mosa_cuda_gemm_launch(const mosa_cuda_gemm *g, int variant, cudaStream_t stream) {

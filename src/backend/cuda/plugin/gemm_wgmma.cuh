@@ -2,9 +2,9 @@
 //
 // A block works on tiles of 128 rows of the matrix by BN tokens, one after the other (persistent; gemm_place says in
 // which order). Warpgroup 0 produces: one thread loads tokens, 64 columns a step, into a ring in shared memory; with
-// CLUSTER = 2 two blocks with neighbouring rows of the matrix each load half of the tokens for both. Warpgroups 1 and
-// 2 consume: each multiplies its 64 rows by the BN tokens. A warp reads the 16 rows of its own packed tile straight
-// from global memory, a step ahead, and decodes them while the instructions of the step before run.
+// CLUSTER = 2 or 4 blocks with neighbouring rows of the matrix each load a part of the tokens for all of them.
+// Warpgroups 1 and 2 consume: each multiplies its 64 rows by the BN tokens. A warp reads the 16 rows of its own packed
+// tile straight from global memory, a step ahead, and decodes them while the instructions of the step before run.
 //
 // Order of sums: linear_layout.cuh, the same as with few rows: each chunk of K begins at zero; the chunks are added in
 // order in `totals`, a part of shared memory where each thread sees its own sums alone, then the bias.
@@ -109,7 +109,7 @@ __device__ static void gemm_produce(const CUtensorMap *x, const gemm_params &p, 
             hopper_barrier_wait(s.empty + 8 * slot, phase, 1);
             hopper_barrier_expect(full, S::STAGE);
             if (S::CLUSTER > 1)
-                hopper_tma_load_multicast(to, x, full, i * LINEAR_STEP, n * S::BN + rank * PART, 3);
+                hopper_tma_load_multicast(to, x, full, i * LINEAR_STEP, n * S::BN + rank * PART, (1 << S::CLUSTER) - 1);
             else
                 hopper_tma_load(to, x, full, i * LINEAR_STEP, n * S::BN);
             if (++slot == S::STAGES) slot = 0, phase ^= 1;
