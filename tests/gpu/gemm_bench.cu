@@ -8,6 +8,8 @@
 #define MOSA_HANG_GUARD
 #include "../../src/backend/cuda/plugin/gemm_wgmma.cu"
 
+#include "backend/cuda/plugin/linear_device.cuh"
+
 #include <algorithm>
 #include <dlfcn.h>
 #include <glob.h>

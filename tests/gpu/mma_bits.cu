@@ -67,7 +67,7 @@ __global__ void by_mma(const __nv_bfloat16 *a, const __nv_bfloat16 *b, float *d,
     d[(row + 8) * sa + column * sb] = sum[2], d[(row + 8) * sa + (column + 1) * sb] = sum[3];
 }
 
-__device__ static inline void stage(char *tile, const __nv_bfloat16 *from, int rows, int k) {
+template <int> __device__ static void stage(char *tile, const __nv_bfloat16 *from, int rows, int k) {
     for (int i = threadIdx.x; i < rows * 8; i += 128) {
         int r = i / 8, j = i % 8;
         *(uint4 *)(tile + r * 128 + ((j ^ (r & 7)) * 16)) = *(const uint4 *)(from + (size_t)r * k + j * 8);
@@ -86,8 +86,8 @@ __global__ void by_wgmma(const __nv_bfloat16 *a, const __nv_bfloat16 *b, float *
 #pragma unroll
     for (int i = 0; i < N / 2; i++) sum[i] = 0;
     for (int i = 0; i < k; i += 64) {
-        stage(tile_a, a + i, 64, k);
-        stage(tile_b, b + i, N, k);
+        stage<0>(tile_a, a + i, 64, k);
+        stage<0>(tile_b, b + i, N, k);
         asm volatile("fence.proxy.async;" ::: "memory");
         __syncthreads();
         uint32_t f[4][4];
