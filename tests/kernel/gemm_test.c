@@ -4,6 +4,7 @@
 // form: nt (LINEAR), nn (LINEAR_DX) or tn (LINEAR_DW) of a layer [N,K] over M rows; without it those of GPT-2 124M.
 #include "backend/cpu/gemm.h"
 
+#include "backend/cpu/cpu_backend.h"
 #include "base/pool.h"
 #include "base/rng.h"
 #include "op_problem.h"
@@ -308,7 +309,7 @@ static int run_bench(int argc, char **argv) {
         bench.scratch[t] = must(aligned_alloc(64, MOSA_GEMM_SCRATCH_BYTES));
     float *memory[3];
     for (int i = 0; i < 3; i++) {
-        memory[i] = must(aligned_alloc(64, (size_t)POOL_FLOATS * sizeof(float)));
+        memory[i] = must(mosa_cpu_alloc((size_t)POOL_FLOATS * sizeof(float)));
         for (int64_t j = 0; j < POOL_FLOATS; j++) memory[i][j] = (float)(j * 7919 % 1021) / 1021 - 0.5f;
     }
     if (argc > 7)
@@ -316,7 +317,7 @@ static int run_bench(int argc, char **argv) {
                    strtoll(argv[7], NULL, 10));
     for (int i = 0; argc <= 7 && i < 5; i++)
         for (int f = 0; f < 3; f++) time_layer(pool, memory, forms[f], 256, shapes[i][0], shapes[i][1]);
-    for (int i = 0; i < 3; i++) free(memory[i]);
+    for (int i = 0; i < 3; i++) mosa_cpu_free(memory[i], (size_t)POOL_FLOATS * sizeof(float));
     for (int t = 0; t < mosa_pool_threads(pool); t++) free(bench.scratch[t]);
     mosa_pool_destroy(pool);
     return 0;

@@ -11,7 +11,7 @@
 #include <string.h>
 
 // Rows of a that are a multiple of ALIASES bytes apart share the sets of L1: they are copied apart.
-enum { LINE_FLOATS = 16, ALIASES = 4096 };
+enum { LINE_FLOATS = 16, ALIASES = 4096, PACKED_ROWS = 16 };
 // Decoded at one time: STRETCH elements of each column of a panel, or a block of columns of one row, and the rest of
 // the quantised blocks that they begin and end in.
 enum { BLOCK_LEN_MAX = 256, STRETCH = 256, DECODED = MOSA_GEMM_PANEL_MAX * (STRETCH + 2 * BLOCK_LEN_MAX) };
@@ -60,16 +60,22 @@ static int panel_columns(const mosa_gemm_isa *isa, const block *b, int64_t j) {
     return (int)(b->n - j < isa->panel ? b->n - j : isa->panel);
 }
 
+static void pack_f32_transposed(const mosa_gemm_isa *isa, const mosa_gemm *g, const block *b) {
+    int64_t stride = (int64_t)(g->b_row_bytes / sizeof(float));
+    const float *from = (const float *)g->b + b->n0 * stride + b->k0;
+    for (int64_t j = 0; j < b->n; j += isa->panel)
+        isa->pack_transposed(from + j * stride, stride, b->k, panel_columns(isa, b, j), g->alpha, b->panels + j * b->k);
+}
+
+// A few rows at a time, so that memory is read in long pieces and few pages are open at once.
 static void pack_f32(const mosa_gemm_isa *isa, const mosa_gemm *g, const block *b) {
     int64_t stride = (int64_t)(g->b_row_bytes / sizeof(float));
-    const float *from = g->b;
-    for (int64_t j = 0; j < b->n; j += isa->panel) {
-        float *panel = b->panels + j * b->k;
-        if (g->b_transposed)
-            isa->pack_transposed(from + (b->n0 + j) * stride + b->k0, stride, b->k, panel_columns(isa, b, j), g->alpha,
-                                 panel);
-        else
-            isa->pack(from + b->k0 * stride + b->n0 + j, stride, b->k, panel_columns(isa, b, j), g->alpha, panel);
+    const float *from = (const float *)g->b + b->k0 * stride + b->n0;
+    for (int64_t p = 0; p < b->k; p += PACKED_ROWS) {
+        int64_t rows = b->k - p < PACKED_ROWS ? b->k - p : PACKED_ROWS;
+        for (int64_t j = 0; j < b->n; j += isa->panel)
+            isa->pack(from + p * stride + j, stride, rows, panel_columns(isa, b, j), g->alpha,
+                      b->panels + j * b->k + p * isa->panel);
     }
 }
 
@@ -100,11 +106,9 @@ static void pack_decoded_transposed(const mosa_gemm_isa *isa, const mosa_gemm *g
 
 static void pack_block(const mosa_gemm_isa *isa, const mosa_gemm *g, const block *b) {
     if (g->b_dtype == MOSA_F32)
-        pack_f32(isa, g, b);
-    else if (g->b_transposed)
-        pack_decoded_transposed(isa, g, b);
+        (g->b_transposed ? pack_f32_transposed : pack_f32)(isa, g, b);
     else
-        pack_decoded(isa, g, b);
+        (g->b_transposed ? pack_decoded_transposed : pack_decoded)(isa, g, b);
 }
 
 // What the next tile starts from is brought near while this one is computed.
