@@ -47,6 +47,10 @@ typedef struct mosa_data_layout {
 // MOSA_EINVALID names the member.
 MOSA_MUST_USE mosa_status mosa_data_layout_read(const json_t *entry, mosa_data_layout *out, mosa_error *err);
 
+// Maps one column, as in --column prompt=question; `column` is borrowed. MOSA_EINVALID for a name that nothing has.
+MOSA_MUST_USE mosa_status mosa_data_layout_column(mosa_data_layout *layout, mosa_slice name, const char *column,
+                                                  mosa_error *err);
+
 // The format of a JSON object by its keys; MOSA_EINVALID with what was looked for.
 MOSA_MUST_USE mosa_status mosa_data_format_detect(const json_t *object, const mosa_data_layout *layout,
                                                   mosa_data_format *out, mosa_error *err);

@@ -42,8 +42,8 @@ typedef struct mosa_loader_position {
     uint64_t batch;  // within the window, of all ranks
 } mosa_loader_position;
 
-// Stores must be of one kind and one vocabulary. MOSA_EINVALID names the store, or the example that is longer than
-// max_rows.
+// Stores must be of one kind (texts and chats may be mixed) and one vocabulary. MOSA_EINVALID names the store, or the
+// example that is longer than max_rows.
 MOSA_MUST_USE mosa_status mosa_loader_create(const mosa_store *const *stores, size_t n_stores,
                                              const mosa_loader_options *options, mosa_loader **out, mosa_error *err);
 void mosa_loader_destroy(mosa_loader *loader); // NULL-safe
@@ -61,7 +61,7 @@ MOSA_MUST_USE mosa_status mosa_loader_epoch_batches(mosa_loader *loader, uint64_
                                                     mosa_error *err);
 uint64_t mosa_loader_epoch_units(const mosa_loader *loader);
 
-// A permutation of [0, n) without a table: 4 rounds of a balanced Feistel network keyed by (seed, stream) over the next
+// A permutation of [0, n) without a table: 6 rounds of a balanced Feistel network keyed by (seed, stream) over the next
 // power of four, walked until the value is below n. For n = 1 it is 0. index < n.
 uint64_t mosa_data_permute(uint64_t n, uint64_t seed, uint64_t stream, uint64_t index);
 

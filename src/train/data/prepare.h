@@ -10,6 +10,7 @@
 #include "base/pool.h"
 #include "text/model_text.h"
 #include "train/data/format.h"
+#include "train/data/reader.h"
 #include "train/data/store.h"
 #include "train/data/tokenize.h"
 
@@ -30,6 +31,7 @@ typedef struct mosa_prepare_options {
     size_t n_paths;
     mosa_data_layout layout; // format and names of columns; zeroed = found out from the first record
     mosa_tokenize_options tokenize;
+    bool allow_duplicate_ids;
     size_t issues_max; // reported at most; 0 = 20
     void (*on_issue)(void *user, const mosa_data_issue *issue);
     void (*on_progress)(void *user, const mosa_data_progress *progress);
@@ -54,13 +56,19 @@ MOSA_MUST_USE mosa_status mosa_data_prepare_cached(const mosa_prepare_options *o
                                                    mosa_pool *pool, const char *store_path, mosa_prepare_report *report,
                                                    mosa_error *err);
 
-// The same path without a store: `each` gets every record's examples in order, from the calling thread; `example` is
-// NULL for a record that was refused (its fault went to on_issue) or dropped.
-typedef mosa_status (*mosa_data_each_fn)(void *user, const mosa_train_example *examples, size_t n_examples,
-                                         mosa_error *err);
+// The same path without a store: `each` gets every record's examples in order, from the calling thread; none of a
+// record that was refused (its fault went to on_issue) or dropped. Borrowed for the call.
+typedef struct mosa_data_result {
+    const char *path;
+    mosa_raw_record raw;
+    mosa_data_kind kind;
+    const mosa_train_example *examples; // (n_examples)
+    size_t n_examples;
+} mosa_data_result;
+typedef mosa_status (*mosa_data_each_fn)(void *user, const mosa_data_result *result, mosa_error *err);
 MOSA_MUST_USE mosa_status mosa_data_each(const mosa_prepare_options *options, const mosa_model_text *text,
-                                         mosa_pool *pool, mosa_data_each_fn each, mosa_prepare_report *report,
-                                         mosa_error *err);
+                                         mosa_pool *pool, mosa_data_each_fn each, void *user,
+                                         mosa_prepare_report *report, mosa_error *err);
 
 uint64_t mosa_data_vocab_hash(const mosa_tokenizer *tokenizer);
 // Of everything that a store's content depends on.

@@ -43,6 +43,7 @@ typedef struct mosa_tokenize_options {
     mosa_eos_rule eos;
     mosa_overlong overlong;
     int32_t max_tokens;    // of an example; 0 = no limit
+    bool trusted;          // texts and completions may spell out control tokens (ready-made chats)
     bool allow_empty_mask; // records without any supervised token are dropped instead of refused
     json_t *kwargs;        // object: further template variables (enable_thinking, ...), or NULL; borrowed
 } mosa_tokenize_options;
