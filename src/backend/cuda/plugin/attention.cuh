@@ -5,8 +5,8 @@
 //   2. score = mma.sync m16n8k16 over the columns in steps of 16, ascending, from zero; query, keys, weights and values
 //      in the pages' type (bf16 for packed segments), sums in f32. x = score * scale * log2(e), or capped.
 //   3. Within a split, tile by tile: m' = max(m, ceil(max x)), a whole number, so that 2^(m - m') is exact and a tile
-//      that a row does not see changes nothing; p = 2^(x - m'); l = l 2^(m - m') + (first half + second half of p),
-//      each half by thread, columns ascending; a = a 2^(m - m') + p v by mma over positions in steps of 16.
+//      that a row does not see changes nothing; p = 2^(x - m'), rounded; l = l 2^(m - m') + (first half + second half
+//      of p), each half by thread, columns ascending; a = a 2^(m - m') + p v by mma over positions in steps of 16.
 //   4. At the end of a split l is summed over its four threads, and the split joins what came before: join() below.
 //   5. A sink joins last; y = A * (1 / L).
 // Decode (attention_decode.cuh) works on a split with eight warps at once, prefill (attention_prefill.cuh) with one
@@ -16,11 +16,8 @@
 #ifndef MOSA_BACKEND_CUDA_PLUGIN_ATTENTION_CUH
 #define MOSA_BACKEND_CUDA_PLUGIN_ATTENTION_CUH
 
+#include "backend/cuda/plugin/attention_instructions.cuh"
 #include "backend/cuda/plugin/cuda_kernel.h"
-
-#include <cuda_bf16.h>
-#include <cuda_fp16.h>
-#include <stdint.h>
 
 namespace mosa_attention {
 
@@ -69,71 +66,6 @@ __device__ __forceinline__ const char *at(const view &a, const mosa_cuda_segment
     return base + page * a.page_stride + (position & ((1 << a.page_shift) - 1)) * row;
 }
 
-// ---- instructions
-
-__device__ __forceinline__ uint32_t shared_address(const void *p) {
-    return (uint32_t)__cvta_generic_to_shared(p);
-}
-
-// 16 bytes from global memory, or zeros.
-__device__ __forceinline__ void copy16(void *to, const void *from, bool real) {
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(to)), "l"(from),
-                 "r"(real ? 16 : 0));
-}
-__device__ __forceinline__ void copy_commit() {
-    asm volatile("cp.async.commit_group;" ::: "memory");
-}
-template <int PENDING> __device__ __forceinline__ void copy_wait() {
-    asm volatile("cp.async.wait_group %0;" ::"n"(PENDING) : "memory");
-}
-
-__device__ __forceinline__ void load_matrix(uint32_t (&r)[4], const void *p) {
-    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
-                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
-                 : "r"(shared_address(p)));
-}
-__device__ __forceinline__ void load_transposed(uint32_t (&r)[4], const void *p) {
-    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
-                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
-                 : "r"(shared_address(p)));
-}
-
-template <typename T> struct half_type;
-template <> struct half_type<__half> {
-    static __device__ __forceinline__ __half from(float x) {
-        return __float2half_rn(x > 65504.0f ? 65504.0f : x < -65504.0f ? -65504.0f : x);
-    }
-    static __device__ __forceinline__ uint32_t pair(float lo, float hi) {
-        __half2 h = __floats2half2_rn(lo, hi);
-        return *(uint32_t *)&h;
-    }
-    static __device__ __forceinline__ void mma(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
-        asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
-                     "{%0,%1,%2,%3};"
-                     : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-                     : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
-    }
-};
-template <> struct half_type<__nv_bfloat16> {
-    static __device__ __forceinline__ __nv_bfloat16 from(float x) { return __float2bfloat16_rn(x); }
-    static __device__ __forceinline__ uint32_t pair(float lo, float hi) {
-        __nv_bfloat162 h = __floats2bfloat162_rn(lo, hi);
-        return *(uint32_t *)&h;
-    }
-    static __device__ __forceinline__ void mma(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
-        asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
-                     "{%0,%1,%2,%3};"
-                     : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-                     : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
-    }
-};
-
-__device__ __forceinline__ float exp2_fast(float x) {
-    float y;
-    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-    return y;
-}
-
 // Absolute error below 1e-6: 1 - 2 / (e^2x + 1).
 __device__ __forceinline__ float tanh_fast(float x) {
     return 1.0f - __fdividef(2.0f, exp2_fast(fminf(x * 2.885390082f, 80.0f)) + 1.0f);
@@ -149,6 +81,10 @@ __device__ __forceinline__ float factor(float from, float to) { // 2^(from - to)
 }
 __device__ __forceinline__ float weight(float score, float scale, float m) { // m: 0 where the row sees nothing
     return exp2_fast(__fmaf_rn(score, scale, -m));
+}
+template <typename T> __device__ __forceinline__ float add_pair(float sum, uint32_t p) { // of rounded weights
+    float2 both = half_type<T>::unpair(p);
+    return sum + both.x + both.y;
 }
 __device__ __forceinline__ float finite(float m) {
     return m == -INFINITY ? 0.0f : m;

@@ -128,11 +128,9 @@ __device__ __forceinline__ void part_soften(float (&s)[4][4], float scale, const
         m = finite(m);
 #pragma unroll
         for (int n = 0; n < 4; n++) {
-            float p = weight(s[n][2 * i], scale, m), next = weight(s[n][2 * i + 1], scale, m);
-            sum += p;
-            sum += next;
-            *(uint32_t *)(weights + row * rows_of<T, SPLIT>::STRIDE + warp * PART + n * 8 + lane % 4 * 2) =
-                half_type<T>::pair(p, next);
+            uint32_t p = half_type<T>::pair(weight(s[n][2 * i], scale, m), weight(s[n][2 * i + 1], scale, m));
+            *(uint32_t *)(weights + row * rows_of<T, SPLIT>::STRIDE + warp * PART + n * 8 + lane % 4 * 2) = p;
+            sum = add_pair<T>(sum, p);
         }
         sums[warp][i][lane] = sum;
     }

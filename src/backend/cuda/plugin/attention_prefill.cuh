@@ -71,8 +71,11 @@ __device__ __forceinline__ void tile_mask(float (&s)[8][4], const view &a, const
         }
 }
 
-// Step 3 for a tile: s becomes p; f: what the sums so far are multiplied by. True when some row of the warp moved.
-__device__ __forceinline__ bool tile_soften(float (&s)[8][4], row_state &r, float scale, float (&f)[2]) {
+// Step 3 for a tile. p: the weights, rounded, as fragments of mma; f: what the sums so far are multiplied by. True when
+// some row of the warp moved.
+template <typename T>
+__device__ __forceinline__ bool tile_soften(uint32_t (&p)[4][4], const float (&s)[8][4], row_state &r, float scale,
+                                            float (&f)[2]) {
 #pragma unroll
     for (int i = 0; i < 2; i++) {
         float largest = -INFINITY;
@@ -82,12 +85,11 @@ __device__ __forceinline__ bool tile_soften(float (&s)[8][4], row_state &r, floa
         f[i] = factor(r.m[i], m);
         r.m[i] = m;
 #pragma unroll
-        for (int n = 0; n < 8; n++)
-#pragma unroll
-            for (int e = 0; e < 2; e++) {
-                s[n][2 * i + e] = weight(s[n][2 * i + e], scale, base);
-                half[n / 4] += s[n][2 * i + e];
-            }
+        for (int n = 0; n < 8; n++) {
+            uint32_t w = half_type<T>::pair(weight(s[n][2 * i], scale, base), weight(s[n][2 * i + 1], scale, base));
+            p[n / 2][n % 2 * 2 + i] = w;
+            half[n / 4] = add_pair<T>(half[n / 4], w);
+        }
         r.l[i] = __fmaf_rn(r.l[i], f[i], half[0] + half[1]);
     }
     return __any_sync(0xffffffffu, f[0] != 1.0f || f[1] != 1.0f);
@@ -95,23 +97,19 @@ __device__ __forceinline__ bool tile_soften(float (&s)[8][4], row_state &r, floa
 
 // acc += p v.
 template <typename T, int DV>
-__device__ __forceinline__ void tile_values(float (&acc)[DV / 8][4], const float (&p)[8][4], const T *values) {
+__device__ __forceinline__ void tile_values(float (&acc)[DV / 8][4], const uint32_t (&p)[4][4], const T *values) {
     constexpr int STRIDE = rows_of<T, DV>::STRIDE;
     const int lane = threadIdx.x % 32;
     const T *v = values + (lane / 8 % 2 * 8 + lane % 8) * STRIDE + lane / 16 * 8;
 #pragma unroll
-    for (int kk = 0; kk < 4; kk++) {
-        uint32_t f[4] = {half_type<T>::pair(p[2 * kk][0], p[2 * kk][1]), half_type<T>::pair(p[2 * kk][2], p[2 * kk][3]),
-                         half_type<T>::pair(p[2 * kk + 1][0], p[2 * kk + 1][1]),
-                         half_type<T>::pair(p[2 * kk + 1][2], p[2 * kk + 1][3])};
+    for (int kk = 0; kk < 4; kk++)
 #pragma unroll
         for (int n = 0; n < DV / 16; n++) {
             uint32_t b[4];
             load_transposed(b, v + kk * 16 * STRIDE + n * 16);
-            half_type<T>::mma(acc[2 * n], f, b[0], b[1]);
-            half_type<T>::mma(acc[2 * n + 1], f, b[2], b[3]);
+            half_type<T>::mma(acc[2 * n], p[kk], b[0], b[1]);
+            half_type<T>::mma(acc[2 * n + 1], p[kk], b[2], b[3]);
         }
-    }
 }
 
 // Steps 4: the split's sums join the total and start again.
@@ -206,10 +204,11 @@ __global__ void __launch_bounds__(WARPS * 32) prefill_kernel(const view a) {
         bool some = real && ((seen[0].lo < from + TILE && seen[0].end > from) ||
                              (seen[1].lo < from + TILE && seen[1].end > from));
         if (__any_sync(0xffffffffu, some)) {
-            float p[8][4], f[2];
-            tile_scores<T, D, shape::KEEP>(p, fragments, q_rows, stage);
-            tile_mask(p, a, seen, from);
-            if (tile_soften(p, r, a.scale, f))
+            float scores[8][4], f[2];
+            uint32_t p[4][4];
+            tile_scores<T, D, shape::KEEP>(scores, fragments, q_rows, stage);
+            tile_mask(scores, a, seen, from);
+            if (tile_soften<T>(p, scores, r, a.scale, f))
 #pragma unroll
                 for (int n = 0; n < DV / 8; n++)
 #pragma unroll
