@@ -174,7 +174,7 @@ static void want_results(sequences &x) {
     CHECK(cudaMemcpy(x.bound.data(), magnitude, n * 4, cudaMemcpyDeviceToHost));
     bool plain = x.s.dtype == MOSA_F32 || x.s.width != x.s.value_width || x.s.in_key;
     plain = plain || !mosa_attention::has_kernels(x.s.width, x.s.value_width, MOSA_BF16);
-    float part = plain ? 2e-5f : x.s.dtype == MOSA_F16 ? 5e-4f : 4e-3f;
+    float part = plain ? 2e-5f : x.s.dtype == MOSA_F16 ? 1e-3f : 8e-3f;
     for (auto &b : x.bound) b = b * part + 2e-5f;
 }
 
