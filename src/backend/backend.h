@@ -63,11 +63,41 @@ typedef struct mosa_lora_pair {
     const mosa_tensor_view *a, *b; // A [rank, K], B [N, rank], of any dtype that has to_f32
 } mosa_lora_pair;
 
+// Rows of an output of another exec's last run, where that left them, as the input of this run. Row r of the input is
+// row index[r] of the output.
+typedef struct mosa_rows {
+    mosa_exec *exec; // of the same backend; NULL: the input is bound by bindings.inputs
+    int output;
+    const int32_t *index; // (batch->rows)
+} mosa_rows;
+
 typedef struct mosa_bindings {
     const void *const *inputs; // (graph->n_inputs) host pointers, by slot
     mosa_kv *const *states;    // (graph->n_states) by slot; not read for the state of LORA nodes: see mosa_batch
-    const void **outputs;      // (graph->n_outputs) set by exec_run: host-readable f32 rows, valid until the next run
+    const void **outputs;      // (graph->n_outputs) set by exec_run: host-readable f32 rows, valid until the next run;
+                               // NULL: they stay on the device until the next run, for exec_read, exec_draw and rows
+    const mosa_rows *rows;     // (graph->n_inputs) or NULL; for inputs that are f32 rows
 } mosa_bindings;
+
+enum { MOSA_DRAW_TOP_MAX = 20 };
+
+// One token drawn from one row of logits of the last run, as engine/sampler.h says: temperature, top-k, top-p over what
+// top-k left, min-p. What has a penalty, a bias or a mask is drawn on the host from a row that was read.
+typedef struct mosa_draw {
+    int32_t row;
+    int32_t given; // >= 0: nothing is drawn, this token is scored
+    float temperature, top_p, min_p;
+    int32_t top_k;  // 0 = all
+    double uniform; // in [0, 1)
+    int32_t n_top;  // best tokens to report, at most MOSA_DRAW_TOP_MAX; -1 = no log-probabilities are wanted
+} mosa_draw;
+
+typedef struct mosa_drawn {
+    int32_t token;                        // -1 when no logit is finite
+    float logprob;                        // natural log of softmax(logits) at token; with n_top >= 0
+    int32_t top_token[MOSA_DRAW_TOP_MAX]; // (n_top) best first, ties to the smaller token
+    float top_logprob[MOSA_DRAW_TOP_MAX];
+} mosa_drawn;
 
 typedef struct mosa_device_limits {
     double read_bytes_per_s; // streaming reads of memory beyond the caches
@@ -106,9 +136,17 @@ typedef struct mosa_backend_ops {
                                mosa_exec **out, mosa_error *err);
     void (*exec_destroy)(mosa_backend *backend, mosa_exec *exec);
     mosa_status (*exec_run)(mosa_exec *exec, const mosa_batch *batch, const mosa_bindings *bindings, mosa_error *err);
+    // Copies rows of an output of the last run to the host: out[i] = row index[i], or row i without an index.
+    mosa_status (*exec_read)(mosa_exec *exec, int output, const int32_t *index, int32_t n, float *out, mosa_error *err);
+    // Draws n tokens from an output of the last run, [rows, V] logits; n <= the plan's max_rows. The same input gives
+    // the same token whatever is drawn beside. NULL: the backend's logits are as good to the host as to it.
+    mosa_status (*exec_draw)(mosa_exec *exec, int output, const mosa_draw *draws, int32_t n, mosa_drawn *drawn,
+                             mosa_error *err);
     // Per-node time of the last run when profiling is on (nanoseconds, by node index); NULL when off.
     void (*exec_profile)(mosa_exec *exec, bool on);
     const int64_t *(*exec_times)(const mosa_exec *exec);
+    // Memory of the device's own, what it has and what of that is free now; NULL: it shares the host's.
+    mosa_status (*memory)(mosa_backend *backend, int64_t *total, int64_t *free, mosa_error *err);
     // What the device can do at most, measured now on its own threads.
     mosa_status (*measure)(mosa_backend *backend, mosa_device_limits *limits, mosa_error *err);
 } mosa_backend_ops;

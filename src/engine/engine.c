@@ -98,13 +98,18 @@ static mosa_status allocate_buffers(mosa_engine *e, const mosa_engine_options *o
     e->segments = calloc((size_t)o->max_sequences, sizeof *e->segments);
     e->step_adapters = calloc((size_t)o->max_sequences, sizeof(mosa_adapter *));
     e->wanted = calloc(rows, sizeof *e->wanted);
-    e->selected = calloc((size_t)e->max_outputs * width, sizeof *e->selected);
+    e->picked = calloc((size_t)e->max_outputs, sizeof *e->picked);
+    e->normed = calloc((size_t)e->max_outputs * width, sizeof *e->normed);
+    e->draws = calloc((size_t)e->max_outputs, sizeof *e->draws);
+    e->drawn = calloc((size_t)e->max_outputs, sizeof *e->drawn);
+    e->row_logits = calloc((size_t)e->limits.vocab + 1, sizeof *e->row_logits);
     e->events = calloc((size_t)e->max_events, sizeof *e->events);
     e->text_offsets = calloc((size_t)e->max_events, sizeof *e->text_offsets);
     e->tops = calloc((size_t)e->max_events * MOSA_TOP_LOGPROBS_MAX, sizeof *e->tops);
     bool text_ok = mosa_buf_reserve(&e->step_text, rows * 256) && mosa_buf_reserve(&e->piece, 4096);
-    if (e->row_tokens && e->row_positions && e->row_types && e->segments && e->step_adapters && e->wanted &&
-        e->selected && e->events && e->text_offsets && e->tops && text_ok)
+    bool rows_ok = e->picked && e->normed && e->draws && e->drawn && e->row_logits;
+    if (e->row_tokens && e->row_positions && e->row_types && e->segments && e->step_adapters && e->wanted && rows_ok &&
+        e->events && e->text_offsets && e->tops && text_ok)
         return MOSA_OK;
     return mosa_fail(err, MOSA_ENOMEM, "out of memory for the buffers of a step");
 }
@@ -235,7 +240,11 @@ static void free_buffers(mosa_engine *e) {
     free(e->segments);
     free(e->step_adapters);
     free(e->wanted);
-    free(e->selected);
+    free(e->picked);
+    free(e->normed);
+    free(e->draws);
+    free(e->drawn);
+    free(e->row_logits);
     free(e->events);
     free(e->text_offsets);
     free(e->tops);

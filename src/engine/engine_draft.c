@@ -44,10 +44,8 @@ static mosa_status allocate(mosa_draft *d, int max_running, mosa_error *err) {
     d->segments = calloc((size_t)max_running, sizeof *d->segments);
     d->guesses = calloc((size_t)max_running, sizeof(mosa_sequence *));
     d->guess_rows = calloc((size_t)max_running, sizeof *d->guess_rows);
-    d->selected = calloc((size_t)d->max_outputs * (size_t)d->width, sizeof *d->selected);
     d->logits = calloc((size_t)d->vocab_engine, sizeof *d->logits);
-    if (d->row_tokens && d->row_positions && d->segments && d->guesses && d->guess_rows && d->selected && d->logits)
-        return MOSA_OK;
+    if (d->row_tokens && d->row_positions && d->segments && d->guesses && d->guess_rows && d->logits) return MOSA_OK;
     return mosa_fail(err, MOSA_ENOMEM, "out of memory for the draft model's buffers");
 }
 
@@ -64,7 +62,6 @@ mosa_status mosa_draft_open(mosa_engine *e, const mosa_engine_options *o, mosa_e
     const mosa_model_config *c = mosa_model_get_config(d->model);
     d->max_rows = (int)options.max_rows;
     d->max_outputs = (int)options.max_outputs;
-    d->width = (int)c->width;
     d->vocab = (int)c->vocab;
     d->vocab_engine = (int32_t)mosa_model_get_config(e->model)->vocab;
     d->context_tokens = c->context;
@@ -85,7 +82,6 @@ void mosa_draft_close(mosa_engine *e) {
     free(d->segments);
     free(d->guesses);
     free(d->guess_rows);
-    free(d->selected);
     free(d->logits);
     *d = (mosa_draft){0};
 }
@@ -124,15 +120,11 @@ static const float *widened(mosa_draft *d, const float *logits) {
 static mosa_status run_pass(mosa_engine *e, const draft_batch *rows, int32_t made, mosa_error *err) {
     mosa_draft *d = &e->draft;
     mosa_batch batch = {.rows = rows->rows, .n_segments = rows->n_segments, .segments = d->segments};
-    const float *hidden, *logits;
-    size_t width = (size_t)d->width;
-    MOSA_TRY(mosa_model_forward(d->model, d->row_tokens, d->row_positions, &batch, d->kv, &hidden, err));
+    const float *logits;
+    MOSA_TRY(mosa_model_forward(d->model, d->row_tokens, d->row_positions, &batch, d->kv, err));
     for (int begin = 0; begin < rows->n_guesses; begin += d->max_outputs) {
         int count = rows->n_guesses - begin < d->max_outputs ? rows->n_guesses - begin : d->max_outputs;
-        for (int i = 0; i < count; i++)
-            memcpy(d->selected + (size_t)i * width, hidden + (size_t)d->guess_rows[begin + i] * width,
-                   width * sizeof *hidden);
-        MOSA_TRY(mosa_model_logits(d->model, d->selected, count, &logits, err));
+        MOSA_TRY(mosa_model_logits(d->model, d->guess_rows + begin, count, &logits, err));
         for (int i = 0; i < count; i++) {
             mosa_sequence *q = d->guesses[begin + i];
             int32_t at = q->n_tokens + made;

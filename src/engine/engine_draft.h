@@ -17,7 +17,7 @@
 typedef struct mosa_draft {
     mosa_model *model; // NULL without one
     mosa_kv *kv;
-    int max_rows, max_outputs, width, vocab; // vocab: of its output; the engine's may be padded to another size
+    int max_rows, max_outputs, vocab; // vocab: of its output; the engine's may be padded to another size
     int32_t vocab_engine;
     int64_t context_tokens;  // it does not guess beyond
     float cost;              // of one of its passes, as a share of the engine's own
@@ -26,7 +26,6 @@ typedef struct mosa_draft {
     mosa_segment *segments;  // (max_running)
     mosa_sequence **guesses; // (max_running) whose last row in the batch gives a guess
     int32_t *guess_rows;     // (max_running) that row
-    float *selected;         // (max_outputs, width)
     float *logits;           // (vocab_engine) one row, widened
 } mosa_draft;
 

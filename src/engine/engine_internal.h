@@ -77,7 +77,11 @@ struct mosa_engine {
     mosa_segment *segments;             // (max_running)
     const mosa_adapter **step_adapters; // (max_running) those of this step's segments
     mosa_wanted_row *wanted;            // (max_rows)
-    float *selected;                    // (max_outputs, D) hidden rows on their way to the head
+    int32_t *picked;                    // (max_outputs) hidden rows that head or embed are asked for
+    float *normed;                      // (max_outputs, D) rows of embeddings
+    mosa_draw *draws;                   // (max_outputs) what the device draws
+    mosa_drawn *drawn;                  // (max_outputs)
+    float *row_logits;                  // (V) a row that the device cannot draw from
     mosa_event *events;                 // (max_events)
     size_t *text_offsets;               // (max_events) start of each event's text in step_text
     mosa_logprob *tops;                 // (max_events, MOSA_TOP_LOGPROBS_MAX)
@@ -97,8 +101,8 @@ void mosa_engine_finish(mosa_engine *engine, mosa_sequence *sequence, mosa_event
 void mosa_engine_finish_cancelled(mosa_engine *engine);
 // The token at position n_tokens of `q`, which may lie behind guesses, from `logits` (V). -1 when none is finite.
 int32_t mosa_engine_draw(mosa_engine *engine, const mosa_sequence *q, int32_t n_tokens, const float *logits);
-// Head and draws. hidden: f32 [rows, D] of the body. Sequences may end, several tokens of one may come out.
-mosa_status mosa_engine_sample(mosa_engine *engine, const float *hidden, mosa_error *err);
+// Head and draws over the body's rows. Sequences may end, several tokens of one may come out.
+mosa_status mosa_engine_sample(mosa_engine *engine, mosa_error *err);
 // Gives the events their texts, which move while the buffer grows: once, after the last event.
 void mosa_engine_attach_texts(mosa_engine *engine);
 
@@ -121,7 +125,7 @@ mosa_status mosa_engine_size_memory(mosa_engine *engine, const mosa_engine_optio
                                     mosa_kv_spec *draft_spec, mosa_error *err);
 
 // engine_embed.c: adds up the rows of embedding requests and ends those that are complete.
-mosa_status mosa_engine_pool_embeddings(mosa_engine *engine, const float *hidden, mosa_error *err);
-mosa_status mosa_engine_score(mosa_engine *engine, const float *hidden, mosa_error *err);
+mosa_status mosa_engine_pool_embeddings(mosa_engine *engine, mosa_error *err);
+mosa_status mosa_engine_score(mosa_engine *engine, mosa_error *err);
 
 #endif

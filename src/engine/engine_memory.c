@@ -37,6 +37,10 @@ static mosa_kv_spec kv_spec_of(const mosa_model *model, mosa_dtype dtype) {
 // they are taken off the whole.
 static int64_t memory_left(const mosa_engine *e) {
     mosa_memory memory;
+    int64_t total, unused;
+    mosa_status (*of_device)(mosa_backend *, int64_t *, int64_t *, mosa_error *) = e->backend->ops->memory;
+    // Nothing but pages is still to come on a device of its own.
+    if (of_device) return of_device(e->backend, &total, &unused, NULL) == MOSA_OK ? unused : 0;
     mosa_memory_measure("", &memory);
     int64_t left = memory.total - e->info.weight_bytes - e->info.draft_weight_bytes - e->info.scratch_bytes;
     return max_i64(min_i64(left, memory.available), 0);

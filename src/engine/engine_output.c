@@ -5,6 +5,8 @@
 // behind it void: their positions are computed anew. So what comes out is what one row per step would have given.
 #include "engine/engine_internal.h"
 
+#include "base/rng.h"
+
 #include <assert.h>
 #include <string.h>
 
@@ -57,12 +59,23 @@ void mosa_engine_attach_texts(mosa_engine *e) {
 
 // --- log-probabilities and draws ------------------------------------------------------------------------------------
 
-static void report_logprobs(mosa_engine *e, const mosa_sequence *q, mosa_event *event, const float *logits) {
+// What a row has for its token: its logits on the host, or what the device drew or scored.
+typedef struct row_result {
+    const float *logits; // NULL: the device's
+    const mosa_drawn *drawn;
+} row_result;
+
+static void report_logprobs(mosa_engine *e, const mosa_sequence *q, mosa_event *event, row_result row) {
     int n = q->request.top_logprobs;
     if (n < 0) return;
     if (n > e->limits.vocab) n = e->limits.vocab;
     mosa_logprob *top = e->tops + (size_t)(event - e->events) * MOSA_TOP_LOGPROBS_MAX;
-    event->logprob = mosa_sampler_logprobs(&e->sampler, logits, event->token, n, top);
+    if (row.logits)
+        event->logprob = mosa_sampler_logprobs(&e->sampler, row.logits, event->token, n, top);
+    else
+        event->logprob = row.drawn->logprob;
+    for (int i = 0; !row.logits && i < n; i++)
+        top[i] = (mosa_logprob){row.drawn->top_token[i], row.drawn->top_logprob[i]};
     event->n_top = n;
     event->top = top;
 }
@@ -87,12 +100,11 @@ int32_t mosa_engine_draw(mosa_engine *e, const mosa_sequence *q, int32_t n_token
 }
 
 // Detokenizes the new token, holds back what may be a stop string, decides whether this was the last one.
-// `logits` are the row's that drew it, or NULL when nobody asks for its log-probability.
-static void report_token(mosa_engine *e, mosa_sequence *q, int32_t token, const float *logits) {
+static void report_token(mosa_engine *e, mosa_sequence *q, int32_t token, row_result row) {
     atomic_fetch_add_explicit(&e->counters.generated_tokens, 1, memory_order_relaxed);
     mosa_event *event = mosa_engine_add_event(e, q);
     event->token = token;
-    report_logprobs(e, q, event, logits);
+    report_logprobs(e, q, event, row);
     bool over = q->constrained && mosa_constrained_is_over(q->constrained);
     bool ended = is_end(e, token) && (!q->request.ignore_eos || q->constrained);
     bool full = q->n_tokens == q->capacity;
@@ -108,7 +120,7 @@ static void report_token(mosa_engine *e, mosa_sequence *q, int32_t token, const 
 }
 
 // The next token of `q` is `token`. Where it was guessed its own row has run already and now counts as computed.
-static void append_token(mosa_engine *e, mosa_sequence *q, int32_t token, bool certain, const float *logits) {
+static void append_token(mosa_engine *e, mosa_sequence *q, int32_t token, bool certain, row_result row) {
     bool guessed = q->n_draft > 0 && q->tokens[q->n_tokens] == token;
     if (q->n_draft > 0 && !certain) mosa_engine_judge_guess(e, q, guessed);
     q->n_draft = guessed ? q->n_draft - 1 : 0;
@@ -119,27 +131,36 @@ static void append_token(mosa_engine *e, mosa_sequence *q, int32_t token, bool c
             mosa_scheduler_mirror(&e->scheduler, q, q->n_tokens);
         mosa_scheduler_advance(&e->scheduler, q, 1);
     }
-    report_token(e, q, token, logits);
+    report_token(e, q, token, row);
 }
 
-static void score_prompt_token(mosa_engine *e, const mosa_wanted_row *row, const float *logits) {
-    mosa_event *event = mosa_engine_add_event(e, row->sequence);
+static void score_prompt_token(mosa_engine *e, const mosa_wanted_row *wanted, row_result row) {
+    mosa_event *event = mosa_engine_add_event(e, wanted->sequence);
     event->is_prompt = true;
-    event->token = row->sequence->tokens[row->position + 1];
-    report_logprobs(e, row->sequence, event, logits);
+    event->token = wanted->sequence->tokens[wanted->position + 1];
+    report_logprobs(e, wanted->sequence, event, row);
 }
 
-static void use_logits(mosa_engine *e, const mosa_wanted_row *row, const float *logits) {
-    mosa_sequence *q = row->sequence;
-    if (!row->samples) {
-        score_prompt_token(e, row, logits);
+static int32_t draw_token(mosa_engine *e, mosa_sequence *q, row_result row) {
+    if (!row.logits) return row.drawn->token;
+    return q->constrained ? mosa_engine_draw_constrained(e, q, row.logits)
+                          : mosa_engine_draw(e, q, q->n_tokens, row.logits);
+}
+
+// A row whose own token was a wrong guess does not count as computed; nor does one of a sequence that has ended.
+static bool is_stale(const mosa_wanted_row *wanted) {
+    const mosa_sequence *q = wanted->sequence;
+    return wanted->samples && (q->state != MOSA_SEQUENCE_RUNNING || wanted->position >= q->n_computed);
+}
+
+static void use_row(mosa_engine *e, const mosa_wanted_row *wanted, row_result row) {
+    mosa_sequence *q = wanted->sequence;
+    if (!wanted->samples) {
+        score_prompt_token(e, wanted, row);
         return;
     }
-    // A row whose own token was a wrong guess does not count as computed; nor does one of a sequence that has ended.
-    if (q->state != MOSA_SEQUENCE_RUNNING || row->position >= q->n_computed) return;
     bool certain = q->constrained && mosa_constrained_next(q->constrained) >= 0;
-    int32_t token =
-        q->constrained ? mosa_engine_draw_constrained(e, q, logits) : mosa_engine_draw(e, q, q->n_tokens, logits);
+    int32_t token = draw_token(e, q, row);
     if (token < 0 && !q->constrained)
         mosa_fail(&e->failure, MOSA_EINTERNAL, "the model produced logits that are not finite");
     if (token >= 0 && q->constrained && !mosa_constrained_take(q->constrained, token)) {
@@ -147,10 +168,66 @@ static void use_logits(mosa_engine *e, const mosa_wanted_row *row, const float *
         token = -1;
     }
     if (token >= 0)
-        append_token(e, q, token, certain, logits);
+        append_token(e, q, token, certain, row);
     else
         mosa_engine_finish(e, q, mosa_engine_add_event(e, q), MOSA_FINISH_ERROR);
 }
+
+// --- the device's part ----------------------------------------------------------------------------------------------
+
+// Whether the row's token depends on its logits and the request's filters alone. A row draws the token after it, so its
+// position says how many tokens there will have been, whatever becomes of the rows before it.
+static bool device_draws(const mosa_wanted_row *wanted) {
+    const mosa_sequence *q = wanted->sequence;
+    const mosa_sampling *p = &q->request.sampling;
+    if (!wanted->samples) return true;
+    bool repetition = p->repetition_penalty != 1.0f && p->repetition_penalty > 0;
+    bool penalties = repetition || p->frequency_penalty != 0 || p->presence_penalty != 0;
+    bool ends_masked = wanted->position + 1 - q->n_prompt < q->request.min_tokens;
+    return !q->constrained && !penalties && p->n_logit_bias == 0 && !ends_masked;
+}
+
+static mosa_draw draw_of(const mosa_wanted_row *wanted, int row) {
+    const mosa_sequence *q = wanted->sequence;
+    const mosa_sampling *p = &q->request.sampling;
+    mosa_draw draw = {.row = row, .given = -1, .n_top = q->request.top_logprobs};
+    if (!wanted->samples) {
+        draw.given = q->tokens[wanted->position + 1];
+        return draw;
+    }
+    draw.temperature = p->temperature;
+    draw.top_k = p->top_k;
+    draw.top_p = p->top_p;
+    draw.min_p = p->min_p;
+    draw.uniform = mosa_rng_uniform(p->seed, (uint64_t)(wanted->position + 1 - q->n_prompt));
+    return draw;
+}
+
+// Draws what the device can, for the rows of one head run; drawn[] is in the order of such rows.
+static mosa_status draw_on_device(mosa_engine *e, const mosa_wanted_row *wanted, int count, mosa_error *err) {
+    int n = 0;
+    for (int i = 0; i < count; i++)
+        if (device_draws(&wanted[i])) e->draws[n++] = draw_of(&wanted[i], i);
+    return n > 0 ? mosa_model_draw(e->model, e->draws, n, e->drawn, err) : MOSA_OK;
+}
+
+static mosa_status use_device_rows(mosa_engine *e, const mosa_wanted_row *wanted, int count, mosa_error *err) {
+    MOSA_TRY(draw_on_device(e, wanted, count, err));
+    for (int i = 0, n = 0; i < count; i++) {
+        row_result row = {0};
+        bool drawn = device_draws(&wanted[i]);
+        if (drawn) row.drawn = &e->drawn[n++];
+        if (is_stale(&wanted[i])) continue;
+        if (!drawn) {
+            MOSA_TRY(mosa_model_read_logits(e->model, i, e->row_logits, err));
+            row.logits = e->row_logits;
+        }
+        use_row(e, &wanted[i], row);
+    }
+    return MOSA_OK;
+}
+
+// --- rows -----------------------------------------------------------------------------------------------------------
 
 // Adds the rows of one sequence: from its last token on when it is fully computed, and all of a prompt that wants its
 // own log-probabilities. Returns the new count.
@@ -175,17 +252,27 @@ static int collect_wanted(mosa_engine *e) {
     return n;
 }
 
-mosa_status mosa_engine_sample(mosa_engine *e, const float *hidden, mosa_error *err) {
-    size_t width = (size_t)e->limits.width, vocab = (size_t)e->limits.vocab;
+static mosa_status use_host_rows(mosa_engine *e, const mosa_wanted_row *wanted, int count, mosa_error *err) {
+    const float *logits;
+    MOSA_TRY(mosa_model_logits(e->model, e->picked, count, &logits, err));
+    for (int i = 0; i < count; i++)
+        if (!is_stale(&wanted[i]))
+            use_row(e, &wanted[i], (row_result){.logits = logits + (size_t)i * (size_t)e->limits.vocab});
+    return MOSA_OK;
+}
+
+mosa_status mosa_engine_sample(mosa_engine *e, mosa_error *err) {
     int n = collect_wanted(e);
     for (int begin = 0; begin < n; begin += e->max_outputs) {
+        const mosa_wanted_row *wanted = e->wanted + begin;
         int count = n - begin < e->max_outputs ? n - begin : e->max_outputs;
-        const float *logits;
-        for (int i = 0; i < count; i++)
-            memcpy(e->selected + (size_t)i * width, hidden + (size_t)e->wanted[begin + i].row * width,
-                   width * sizeof *hidden);
-        MOSA_TRY(mosa_model_logits(e->model, e->selected, count, &logits, err));
-        for (int i = 0; i < count; i++) use_logits(e, &e->wanted[begin + i], logits + (size_t)i * vocab);
+        for (int i = 0; i < count; i++) e->picked[i] = wanted[i].row;
+        if (!mosa_model_draws(e->model)) {
+            MOSA_TRY(use_host_rows(e, wanted, count, err));
+            continue;
+        }
+        MOSA_TRY(mosa_model_logits(e->model, e->picked, count, NULL, err));
+        MOSA_TRY(use_device_rows(e, wanted, count, err));
     }
     return MOSA_OK;
 }

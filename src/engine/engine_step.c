@@ -102,28 +102,27 @@ static void note_reported(mosa_engine *e) {
     }
 }
 
-static mosa_status run_model(mosa_engine *e, const mosa_batch *batch, const float **hidden, mosa_error *err) {
-    if (e->kv) return mosa_model_forward(e->model, e->row_tokens, e->row_positions, batch, e->kv, hidden, err);
-    return mosa_model_encode(e->model, e->row_tokens, e->row_positions, e->row_types, batch, hidden, err);
+static mosa_status run_model(mosa_engine *e, const mosa_batch *batch, mosa_error *err) {
+    if (e->kv) return mosa_model_forward(e->model, e->row_tokens, e->row_positions, batch, e->kv, err);
+    return mosa_model_encode(e->model, e->row_tokens, e->row_positions, e->row_types, batch, err);
 }
 
 static mosa_status run_batch(mosa_engine *e, int rows, mosa_error *err) {
     mosa_batch batch = {.rows = rows, .segments = e->segments, .adapters = e->step_adapters};
     batch.n_segments = lay_out_rows(e, &batch.n_adapters);
-    const float *hidden;
     count_rows(e);
     mosa_engine_count_guesses(e);
     mosa_engine_begin_masks(e);
-    mosa_status status = run_model(e, &batch, &hidden, err);
+    mosa_status status = run_model(e, &batch, err);
     mosa_constraints_join(&e->constraints); // also behind a fault: the thread must not outlive the step
     MOSA_TRY(status);
     for (int i = 0; i < e->scheduler.n_running; i++) {
         mosa_sequence *q = e->scheduler.running[i];
         mosa_scheduler_advance(&e->scheduler, q, q->rows - q->n_draft);
     }
-    MOSA_TRY(mosa_engine_pool_embeddings(e, hidden, err));
-    MOSA_TRY(mosa_engine_score(e, hidden, err));
-    MOSA_TRY(mosa_engine_sample(e, hidden, err));
+    MOSA_TRY(mosa_engine_pool_embeddings(e, err));
+    MOSA_TRY(mosa_engine_score(e, err));
+    MOSA_TRY(mosa_engine_sample(e, err));
     note_reported(e);
     return MOSA_OK;
 }

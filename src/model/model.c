@@ -245,58 +245,80 @@ const mosa_profile *mosa_model_get_profile(const mosa_model *model) {
     return &model->profile;
 }
 
-static mosa_status run(mosa_model *model, int which, const mosa_batch *batch, const void *const *inputs,
-                       mosa_kv *const *states, const float **rows, mosa_error *err) {
-    const void *outputs[1] = {NULL};
-    mosa_bindings bindings = {.inputs = inputs, .states = states, .outputs = outputs};
+static mosa_status run(mosa_model *model, int which, const mosa_batch *batch, const mosa_bindings *bindings,
+                       mosa_error *err) {
     mosa_exec *exec = model->parts[which].exec;
-    MOSA_TRY(model->backend->ops->exec_run(exec, batch, &bindings, err));
+    MOSA_TRY(model->backend->ops->exec_run(exec, batch, bindings, err));
     if (model->profile.on)
         mosa_profile_add(&model->profile, model->parts[which].lowered, batch, model->backend->ops->exec_times(exec),
-                         states ? model->backend->ops->kv_element_bytes(states[0]) : 0);
-    *rows = outputs[0];
+                         bindings->states ? model->backend->ops->kv_element_bytes(bindings->states[0]) : 0);
+    return MOSA_OK;
+}
+
+static mosa_status run_body(mosa_model *model, int which, const mosa_batch *batch, const void *const *inputs,
+                            mosa_kv *const *states, mosa_error *err) {
+    mosa_bindings bindings = {.inputs = inputs, .states = states};
+    model->body = NULL;
+    MOSA_TRY(run(model, which, batch, &bindings, err));
+    model->body = model->parts[which].exec;
     return MOSA_OK;
 }
 
 mosa_status mosa_model_forward(mosa_model *model, const int32_t *tokens, const int32_t *positions,
-                               const mosa_batch *batch, mosa_kv *kv, const float **hidden, mosa_error *err) {
+                               const mosa_batch *batch, mosa_kv *kv, mosa_error *err) {
     const void *inputs[] = {tokens, positions};
     mosa_kv *states[] = {kv, NULL}; // the adapters' state comes with the batch
     bool adapted = false;
     for (int32_t s = 0; s < batch->n_segments; s++) adapted |= batch->segments[s].adapter != 0;
     if (adapted && model->max_adapter_rank == 0)
         return mosa_fail(err, MOSA_EINVALID, "batch: a segment names an adapter, the model was opened without");
-    return run(model, adapted ? MOSA_PART_ADAPTED : MOSA_PART_BODY, batch, inputs, states, hidden, err);
+    return run_body(model, adapted ? MOSA_PART_ADAPTED : MOSA_PART_BODY, batch, inputs, states, err);
 }
 
 mosa_status mosa_model_encode(mosa_model *model, const int32_t *tokens, const int32_t *positions, const int32_t *types,
-                              const mosa_batch *batch, const float **hidden, mosa_error *err) {
+                              const mosa_batch *batch, mosa_error *err) {
     const void *inputs[] = {tokens, positions, types};
-    return run(model, MOSA_PART_BODY, batch, inputs, NULL, hidden, err);
+    return run_body(model, MOSA_PART_BODY, batch, inputs, NULL, err);
 }
 
-static mosa_status run_rowwise(mosa_model *model, int which, const float *hidden, int32_t rows, const float **out,
+// Runs a row-wise part over rows of the last body run. `out` NULL: what it gives stays with the exec.
+static mosa_status run_rowwise(mosa_model *model, int which, const int32_t *rows, int32_t n, const float **out,
                                mosa_error *err) {
-    const void *inputs[] = {hidden};
-    mosa_batch batch = {.rows = rows};
-    return run(model, which, &batch, inputs, NULL, out, err);
+    if (!model->body) return mosa_fail(err, MOSA_EINTERNAL, "no rows: the body has not run");
+    const void *inputs[] = {NULL}, *outputs[] = {NULL};
+    mosa_rows source = {.exec = model->body, .index = rows};
+    mosa_bindings bindings = {.inputs = inputs, .rows = &source, .outputs = out ? outputs : NULL};
+    mosa_batch batch = {.rows = n};
+    MOSA_TRY(run(model, which, &batch, &bindings, err));
+    if (out) *out = outputs[0];
+    return MOSA_OK;
 }
 
-mosa_status mosa_model_logits(mosa_model *model, const float *hidden, int32_t rows, const float **logits,
+mosa_status mosa_model_logits(mosa_model *model, const int32_t *rows, int32_t n, const float **logits,
                               mosa_error *err) {
-    return run_rowwise(model, MOSA_PART_HEAD, hidden, rows, logits, err);
+    return run_rowwise(model, MOSA_PART_HEAD, rows, n, logits, err);
 }
 
-mosa_status mosa_model_scores(mosa_model *model, const float *hidden, int32_t rows, const float **scores,
-                              mosa_error *err) {
-    return run_rowwise(model, MOSA_PART_HEAD, hidden, rows, scores, err);
+bool mosa_model_draws(const mosa_model *model) {
+    return model->backend->ops->exec_draw != NULL;
 }
 
-mosa_status mosa_model_normed(mosa_model *model, const float *hidden, int32_t rows, const float **normed,
+mosa_status mosa_model_draw(mosa_model *model, const mosa_draw *draws, int32_t n, mosa_drawn *drawn, mosa_error *err) {
+    return model->backend->ops->exec_draw(model->parts[MOSA_PART_HEAD].exec, 0, draws, n, drawn, err);
+}
+
+mosa_status mosa_model_read_logits(mosa_model *model, int32_t row, float *logits, mosa_error *err) {
+    return model->backend->ops->exec_read(model->parts[MOSA_PART_HEAD].exec, 0, &row, 1, logits, err);
+}
+
+mosa_status mosa_model_scores(mosa_model *model, const int32_t *rows, int32_t n, const float **scores,
                               mosa_error *err) {
-    if (model->config.encoder) {
-        *normed = hidden;
-        return MOSA_OK;
-    }
-    return run_rowwise(model, MOSA_PART_EMBED, hidden, rows, normed, err);
+    return run_rowwise(model, MOSA_PART_HEAD, rows, n, scores, err);
+}
+
+mosa_status mosa_model_normed(mosa_model *model, const int32_t *rows, int32_t n, float *normed, mosa_error *err) {
+    const mosa_backend_ops *ops = model->backend->ops;
+    if (model->config.encoder) return ops->exec_read(model->body, 0, rows, n, normed, err);
+    MOSA_TRY(run_rowwise(model, MOSA_PART_EMBED, rows, n, NULL, err));
+    return ops->exec_read(model->parts[MOSA_PART_EMBED].exec, 0, NULL, n, normed, err);
 }

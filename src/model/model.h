@@ -38,9 +38,10 @@ const mosa_model_source *mosa_model_get_source(const mosa_model *model);
 size_t mosa_model_weight_bytes(const mosa_model *model);  // resident bytes, mapped ones that are read included
 size_t mosa_model_scratch_bytes(const mosa_model *model); // activation arenas of all plans
 
-// tokens, positions: i32 [batch->rows]. *hidden: f32 [rows, D], valid until the next run of the body.
+// Runs the body. tokens, positions: i32 [batch->rows]. The hidden rows [batch->rows, D] stay with the model until the
+// next run; logits, scores and normed say by number which of them they are about.
 mosa_status mosa_model_forward(mosa_model *model, const int32_t *tokens, const int32_t *positions,
-                               const mosa_batch *batch, mosa_kv *kv, const float **hidden, mosa_error *err);
+                               const mosa_batch *batch, mosa_kv *kv, mosa_error *err);
 
 // Reads a LoRA adapter (a PEFT folder or a GGUF file) and makes it resident for this model. *rank: its largest. Beside
 // a running forward; any thread. The caller names it in mosa_batch.adapters and destroys it before the model, when no
@@ -54,24 +55,27 @@ size_t mosa_model_adapter_bytes(const mosa_model *model, const mosa_adapter *ada
 // The same for an encoder, whose segments are whole sequences. types: i32 [batch->rows], each below config->token_types
 // (ignored where that is 0).
 mosa_status mosa_model_encode(mosa_model *model, const int32_t *tokens, const int32_t *positions, const int32_t *types,
-                              const mosa_batch *batch, const float **hidden, mosa_error *err);
+                              const mosa_batch *batch, mosa_error *err);
 
-// hidden: f32 [rows, D], rows <= max_outputs. *logits: f32 [rows, V], valid until the next call.
-mosa_status mosa_model_logits(mosa_model *model, const float *hidden, int32_t rows, const float **logits,
-                              mosa_error *err);
+// Runs the head over hidden rows rows[0..n), n <= max_outputs (NULL: the first n). *logits: f32 [n, V], valid until the
+// next call; NULL leaves them on the device, for draw and read_logits.
+mosa_status mosa_model_logits(mosa_model *model, const int32_t *rows, int32_t n, const float **logits, mosa_error *err);
+bool mosa_model_draws(const mosa_model *model); // whether the device can draw: else draw must not be called
+// Draws from the logits of the last head run, as mosa_backend_ops.exec_draw says.
+mosa_status mosa_model_draw(mosa_model *model, const mosa_draw *draws, int32_t n, mosa_drawn *drawn, mosa_error *err);
+// logits: f32 [V], those of one row of the last head run.
+mosa_status mosa_model_read_logits(mosa_model *model, int32_t row, float *logits, mosa_error *err);
 
 // Starts (from zero) or stops adding up the time of every op; what has been added up, valid until the model closes.
 void mosa_model_set_profiling(mosa_model *model, bool on);
 const mosa_profile *mosa_model_get_profile(const mosa_model *model);
 
-// Scores of an encoder with one label: hidden f32 [rows, D] of first tokens, rows <= max_outputs. *scores: f32 [rows],
-// 0 to 1, valid until the next call.
-mosa_status mosa_model_scores(mosa_model *model, const float *hidden, int32_t rows, const float **scores,
-                              mosa_error *err);
+// Scores of an encoder with one label, of n <= max_outputs hidden rows of first tokens. *scores: f32 [n], 0 to 1, valid
+// until the next call.
+mosa_status mosa_model_scores(mosa_model *model, const int32_t *rows, int32_t n, const float **scores, mosa_error *err);
 
-// hidden: f32 [rows, D], rows <= max_rows. *normed: f32 [rows, D], valid until the next call; an encoder's are
-// `hidden`.
-mosa_status mosa_model_normed(mosa_model *model, const float *hidden, int32_t rows, const float **normed,
-                              mosa_error *err);
+// normed: f32 [n, D], the hidden rows after the last norm (NULL rows: the first n); an encoder's as they are.
+// n <= max_rows.
+mosa_status mosa_model_normed(mosa_model *model, const int32_t *rows, int32_t n, float *normed, mosa_error *err);
 
 #endif

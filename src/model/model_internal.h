@@ -34,6 +34,7 @@ struct mosa_model {
     void **quantized;                  // (n_weights) bytes quantised at load, or NULL; owned
     int n_weights;
     size_t weight_bytes;
+    mosa_exec *body; // the one of the last forward: its rows are what head and embed read
     mosa_profile profile;
 };
 

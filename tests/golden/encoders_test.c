@@ -65,11 +65,12 @@ static void check_hidden(mosa_backend *backend, const golden_case *c, const json
     const char *name = json_string_value(json_object_get(variant, "variant"));
     mosa_model *model = NULL;
     mosa_error err = {0};
-    const float *hidden;
+    MOSA_AUTO_FREE float *hidden = calloc((size_t)c->n_tokens * (size_t)c->width, sizeof *hidden);
     mosa_model_options options = {.path = model_path, .max_rows = c->n_tokens, .max_outputs = PROMPTS_MAX};
     mosa_batch batch = {.rows = c->n_tokens, .n_segments = c->n_prompts, .segments = c->segments};
     mosa_status status = mosa_model_open(backend, &options, &model, &err);
-    if (status == MOSA_OK) status = mosa_model_encode(model, c->tokens, c->positions, c->types, &batch, &hidden, &err);
+    if (status == MOSA_OK) status = mosa_model_encode(model, c->tokens, c->positions, c->types, &batch, &err);
+    if (status == MOSA_OK) status = mosa_model_normed(model, NULL, c->n_tokens, hidden, &err);
     double noise = INFINITY, worst = INFINITY;
     if (status == MOSA_OK)
         worst = compare(c, variant, "hidden", hidden, (size_t)c->n_tokens * (size_t)c->width, &noise);

@@ -8,14 +8,14 @@
 //   ssN, rsN wgmma m64nNk16 with A from shared memory, from registers
 //   zero     wgmma with zeroed sums instead of scale-d = 0
 // and all of them with a sum in double. Stand-alone:
-//   nvcc -O2 -std=c++17 -gencode arch=compute_90a,code=sm_90a -Isrc tests/gpu/mma_bits.cu -o mma_bits
-#define MOSA_HANG_GUARD
+//   nvcc -O2 -std=c++17 -arch=sm_90a -Isrc tests/gpu/mma_bits.cu -o mma_bits
 #include "backend/cuda/plugin/hopper.cuh"
 
 #include <cuda_bf16.h>
 #include <cuda_runtime.h>
 #include <math.h>
 #include <random>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <vector>
@@ -67,7 +67,7 @@ __global__ void by_mma(const __nv_bfloat16 *a, const __nv_bfloat16 *b, float *d,
     d[(row + 8) * sa + column * sb] = sum[2], d[(row + 8) * sa + (column + 1) * sb] = sum[3];
 }
 
-__device__ static void stage(char *tile, const __nv_bfloat16 *from, int rows, int k) {
+template <int> __device__ static void stage(char *tile, const __nv_bfloat16 *from, int rows, int k) {
     for (int i = threadIdx.x; i < rows * 8; i += 128) {
         int r = i / 8, j = i % 8;
         *(uint4 *)(tile + r * 128 + ((j ^ (r & 7)) * 16)) = *(const uint4 *)(from + (size_t)r * k + j * 8);
@@ -77,6 +77,7 @@ __device__ static void stage(char *tile, const __nv_bfloat16 *from, int rows, in
 // One warpgroup: 64 rows of a, N rows of b. k is a multiple of 64. d [64,256].
 template <int N, bool REGISTERS>
 __global__ void by_wgmma(const __nv_bfloat16 *a, const __nv_bfloat16 *b, float *d, int k, int zero) {
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
     extern __shared__ char raw[];
     char *tile_a = raw + (1024 - hopper_shared(raw) % 1024) % 1024, *tile_b = tile_a + 64 * 128;
     uint64_t da = hopper_descriptor(hopper_shared(tile_a)), db = hopper_descriptor(hopper_shared(tile_b));
@@ -85,8 +86,8 @@ __global__ void by_wgmma(const __nv_bfloat16 *a, const __nv_bfloat16 *b, float *
 #pragma unroll
     for (int i = 0; i < N / 2; i++) sum[i] = 0;
     for (int i = 0; i < k; i += 64) {
-        stage(tile_a, a + i, 64, k);
-        stage(tile_b, b + i, N, k);
+        stage<0>(tile_a, a + i, 64, k);
+        stage<0>(tile_b, b + i, N, k);
         asm volatile("fence.proxy.async;" ::: "memory");
         __syncthreads();
         uint32_t f[4][4];
@@ -112,6 +113,7 @@ __global__ void by_wgmma(const __nv_bfloat16 *a, const __nv_bfloat16 *b, float *
     }
 #pragma unroll
     for (int i = 0; i < N / 2; i++) d[(16 * w + g + i / 2 % 2 * 8) * N_MAX + i / 4 * 8 + 2 * c + i % 2] = sum[i];
+#endif
 }
 
 static float *run_d;

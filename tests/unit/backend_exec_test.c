@@ -325,6 +325,64 @@ static void a_head_gathers_rows_and_reads_unaligned_weights(void **state) {
     mosa_graph_destroy(g);
 }
 
+// A row-wise graph y = value * x and all that runs it.
+typedef struct scaler {
+    mosa_graph *graph;
+    mosa_plan *plan;
+    mosa_exec *exec;
+} scaler;
+
+static void scaler_open(scaler *s, mosa_backend *backend, int64_t width, float value) {
+    mosa_error err;
+    s->graph = mosa_graph_create(NULL);
+    mosa_value x = mosa_graph_input(s->graph, "x", MOSA_F32, MOSA_SHAPE2(MOSA_ROWS, width));
+    mosa_graph_output(s->graph, mosa_g_scale(s->graph, x, value));
+    check(mosa_plan_create(s->graph, 4, &s->plan, &err), &err);
+    check(backend->ops->exec_create(backend, s->plan, NULL, &s->exec, &err), &err);
+}
+
+static void scaler_close(scaler *s, mosa_backend *backend) {
+    backend->ops->exec_destroy(backend, s->exec);
+    mosa_plan_destroy(s->plan);
+    mosa_graph_destroy(s->graph);
+}
+
+static void rows_that_one_exec_left_are_the_input_of_another(void **state) {
+    (void)state;
+    mosa_backend *backend = NULL;
+    mosa_error err;
+    check(mosa_backend_open(&(mosa_backend_options){"cpu:ref", 2}, &backend, &err), &err);
+    const mosa_backend_ops *ops = backend->ops;
+    scaler first, second, narrow;
+    scaler_open(&first, backend, 3, 2);
+    scaler_open(&second, backend, 3, 10);
+    scaler_open(&narrow, backend, 2, 1);
+    const float x[4][3] = {{1, 2, 3}, {4, 5, 6}, {7, 8, 9}, {10, 11, 12}};
+    const void *inputs[] = {x}, *none[] = {NULL}, *outputs[1];
+    check(ops->exec_run(first.exec, &(mosa_batch){.rows = 4}, &(mosa_bindings){.inputs = inputs}, &err), &err);
+    int32_t index[2] = {3, 1};
+    float got[2][3];
+    check(ops->exec_read(first.exec, 0, index, 2, got[0], &err), &err);
+    assert_true(got[0][0] == 20 && got[1][2] == 12);
+    mosa_rows rows = {.exec = first.exec, .index = index};
+    mosa_bindings bindings = {.inputs = none, .outputs = outputs, .rows = &rows};
+    check(ops->exec_run(second.exec, &(mosa_batch){.rows = 2}, &bindings, &err), &err);
+    const float *y = outputs[0];
+    assert_true(y[0] == 200 && y[2] == 240 && y[3] == 80);
+    assert_int_equal(ops->exec_run(narrow.exec, &(mosa_batch){.rows = 2}, &bindings, &err), MOSA_EINVALID);
+    assert_string_equal(err.message, "input 0 cannot be those rows");
+    index[1] = 4;
+    assert_int_equal(ops->exec_run(second.exec, &(mosa_batch){.rows = 2}, &bindings, &err), MOSA_EINVALID);
+    assert_string_equal(err.message, "row 4 of 4 is not there");
+    rows.exec = NULL;
+    assert_int_equal(ops->exec_run(second.exec, &(mosa_batch){.rows = 2}, &bindings, &err), MOSA_EINVALID);
+    assert_string_equal(err.message, "input 0 is missing");
+    scaler_close(&first, backend);
+    scaler_close(&second, backend);
+    scaler_close(&narrow, backend);
+    ops->destroy(backend);
+}
+
 static void profiling_times_every_node(void **state) {
     (void)state;
     llama_model model;
@@ -360,6 +418,7 @@ int main(void) {
         cmocka_unit_test(lying_weights_are_refused),
         cmocka_unit_test(weights_must_be_those_of_the_graph),
         cmocka_unit_test(a_head_gathers_rows_and_reads_unaligned_weights),
+        cmocka_unit_test(rows_that_one_exec_left_are_the_input_of_another),
         cmocka_unit_test(profiling_times_every_node),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

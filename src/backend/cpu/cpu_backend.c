@@ -81,6 +81,7 @@ static const mosa_backend_ops cpu_ops = {
     .exec_create = mosa_cpu_exec_create,
     .exec_destroy = mosa_cpu_exec_destroy,
     .exec_run = mosa_cpu_exec_run,
+    .exec_read = mosa_cpu_exec_read,
     .exec_profile = mosa_cpu_exec_profile,
     .exec_times = mosa_cpu_exec_times,
     .measure = mosa_cpu_measure,

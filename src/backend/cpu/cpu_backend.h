@@ -57,6 +57,8 @@ void mosa_cpu_lora_rows_set(mosa_cpu_lora_rows *lora, const mosa_batch *batch);
 mosa_status mosa_cpu_exec_create(mosa_backend *backend, const mosa_plan *plan, mosa_weight *const *weights,
                                  mosa_exec **out, mosa_error *err);
 void mosa_cpu_exec_destroy(mosa_backend *backend, mosa_exec *exec);
+mosa_status mosa_cpu_exec_read(mosa_exec *exec, int output, const int32_t *index, int32_t n, float *out,
+                               mosa_error *err);
 mosa_status mosa_cpu_exec_run(mosa_exec *exec, const mosa_batch *batch, const mosa_bindings *bindings, mosa_error *err);
 void mosa_cpu_exec_profile(mosa_exec *exec, bool on);
 const int64_t *mosa_cpu_exec_times(const mosa_exec *exec);

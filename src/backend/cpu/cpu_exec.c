@@ -10,6 +10,7 @@
 #include "graph/op.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 typedef struct patch {
     int32_t node, operand, slot;
@@ -21,17 +22,26 @@ typedef struct index_check {
     int64_t count, bound; // MOSA_ROWS stands for the rows of the run
 } index_check;
 
+// Rows of an input that is taken from another exec's output; memory NULL for inputs that cannot be.
+typedef struct gather_buffer {
+    float *memory;
+    size_t bytes;
+    int64_t width;
+} gather_buffer;
+
 struct mosa_exec {
     mosa_cpu_backend *cpu;
     const mosa_plan *plan;
     unsigned char *memory; // the plan's arena, then one scratch area per thread
     size_t memory_bytes;
     unsigned char *scratch;
-    mosa_cpu_args *args; // (n_nodes)
-    patch *patches;      // (n_patches)
-    index_check *checks; // (n_checks)
+    mosa_cpu_args *args;    // (n_nodes)
+    patch *patches;         // (n_patches)
+    index_check *checks;    // (n_checks)
+    gather_buffer *gathers; // (n_inputs) room for the rows that another exec left
     int n_patches, n_checks;
     bool uses_segments;
+    int32_t last_rows;       // of the last run
     int32_t adapter_slot;    // of the state that LORA nodes read, -1 when there are none
     mosa_cpu_lora_rows lora; // of the batch that runs
     bool profile;
@@ -138,6 +148,25 @@ static mosa_status allocate(mosa_exec *exec, mosa_error *err) {
     return MOSA_OK;
 }
 
+// Pages of it that no run touches take no memory.
+static mosa_status allocate_gathers(mosa_exec *exec, mosa_error *err) {
+    const mosa_graph *graph = exec->plan->graph;
+    exec->gathers = calloc((size_t)graph->n_inputs + 1, sizeof *exec->gathers);
+    if (!exec->gathers) return mosa_fail(err, MOSA_ENOMEM, "cpu: out of memory");
+    for (int v = 0; v < graph->n_values; v++) {
+        const mosa_value_info *value = &graph->values[v];
+        bool rows = value->shape.ndim == 2 && value->shape.dim[0] == MOSA_ROWS && value->dtype == MOSA_F32;
+        if (value->kind != MOSA_VALUE_INPUT || !rows) continue;
+        gather_buffer *buffer = &exec->gathers[value->slot];
+        buffer->width = value->shape.dim[1];
+        buffer->bytes = (size_t)exec->plan->max_rows * (size_t)buffer->width * sizeof(float);
+        buffer->memory = mosa_cpu_alloc(buffer->bytes);
+        if (!buffer->memory)
+            return mosa_fail(err, MOSA_ENOMEM, "%.1f MB for rows are not to be had", (double)buffer->bytes / 1e6);
+    }
+    return MOSA_OK;
+}
+
 mosa_status mosa_cpu_exec_create(mosa_backend *backend, const mosa_plan *plan, mosa_weight *const *weights,
                                  mosa_exec **out, mosa_error *err) {
     mosa_exec *exec = calloc(1, sizeof *exec);
@@ -146,6 +175,7 @@ mosa_status mosa_cpu_exec_create(mosa_backend *backend, const mosa_plan *plan, m
     exec->plan = plan;
     exec->adapter_slot = -1;
     mosa_status status = allocate(exec, err);
+    if (status == MOSA_OK) status = allocate_gathers(exec, err);
     for (int32_t n = 0; status == MOSA_OK && n < plan->graph->n_nodes; n++) status = bind_node(exec, n, weights, err);
     if (status == MOSA_OK && exec->adapter_slot >= 0)
         status = mosa_cpu_lora_rows_init(&exec->lora, plan->max_rows, err);
@@ -160,6 +190,9 @@ void mosa_cpu_exec_destroy(mosa_backend *backend, mosa_exec *exec) {
     (void)backend;
     if (!exec) return;
     mosa_cpu_free(exec->memory, exec->memory_bytes);
+    for (int i = 0; exec->gathers && i < exec->plan->graph->n_inputs; i++)
+        if (exec->gathers[i].memory) mosa_cpu_free(exec->gathers[i].memory, exec->gathers[i].bytes);
+    free(exec->gathers);
     free(exec->args);
     free(exec->patches);
     free(exec->checks);
@@ -278,6 +311,59 @@ static mosa_status check_states(const mosa_exec *exec, const mosa_batch *batch, 
     return MOSA_OK;
 }
 
+static const float *output_rows(const mosa_exec *exec, int output, int64_t *width) {
+    const mosa_graph *graph = exec->plan->graph;
+    mosa_value v = graph->outputs[output];
+    *width = graph->values[v].shape.dim[1];
+    return (const float *)(exec->memory + exec->plan->offset[v]);
+}
+
+static bool is_row_output(const mosa_exec *exec, int output) {
+    const mosa_graph *graph = exec->plan->graph;
+    if (output < 0 || output >= graph->n_outputs) return false;
+    const mosa_value_info *value = &graph->values[graph->outputs[output]];
+    return value->kind == MOSA_VALUE_COMPUTED && value->dtype == MOSA_F32 && value->shape.ndim == 2;
+}
+
+static mosa_status read_rows(mosa_exec *exec, int output, const int32_t *index, int32_t n, float *out,
+                             mosa_error *err) {
+    if (!is_row_output(exec, output)) return mosa_fail(err, MOSA_EINVALID, "output %d is not made of rows", output);
+    int64_t width;
+    const float *rows = output_rows(exec, output, &width);
+    for (int32_t i = 0; i < n; i++) {
+        int32_t row = index ? index[i] : i;
+        if (row < 0 || row >= exec->last_rows)
+            return mosa_fail(err, MOSA_EINVALID, "row %d of %d is not there", row, exec->last_rows);
+        memcpy(out + (size_t)i * (size_t)width, rows + (size_t)row * (size_t)width, (size_t)width * sizeof *out);
+    }
+    return MOSA_OK;
+}
+
+mosa_status mosa_cpu_exec_read(mosa_exec *exec, int output, const int32_t *index, int32_t n, float *out,
+                               mosa_error *err) {
+    return read_rows(exec, output, index, n, out, err);
+}
+
+// Copies rows that other execs left into this one's buffers.
+static mosa_status gather_inputs(mosa_exec *exec, const mosa_batch *batch, const mosa_bindings *bindings,
+                                 mosa_error *err) {
+    for (int i = 0; bindings->rows && i < exec->plan->graph->n_inputs; i++) {
+        const mosa_rows *rows = &bindings->rows[i];
+        gather_buffer *buffer = &exec->gathers[i];
+        if (!rows->exec) continue;
+        const mosa_graph *from = rows->exec->plan->graph;
+        if (!buffer->memory || !is_row_output(rows->exec, rows->output) ||
+            from->values[from->outputs[rows->output]].shape.dim[1] != buffer->width)
+            return mosa_fail(err, MOSA_EINVALID, "input %d cannot be those rows", i);
+        MOSA_TRY(read_rows(rows->exec, rows->output, rows->index, batch->rows, buffer->memory, err));
+    }
+    return MOSA_OK;
+}
+
+static const void *input_of(const mosa_exec *exec, const mosa_bindings *bindings, int slot) {
+    return bindings->rows && bindings->rows[slot].exec ? exec->gathers[slot].memory : bindings->inputs[slot];
+}
+
 static int32_t node_rows(const mosa_exec *exec, const mosa_node *node, int32_t rows) {
     const mosa_value_info *value = &exec->plan->graph->values[node->out[0]];
     if (value->kind == MOSA_VALUE_STATE) value = &exec->plan->graph->values[node->in[0]];
@@ -293,7 +379,7 @@ static void bind_run(mosa_exec *exec, const mosa_batch *batch, const mosa_bindin
     for (int i = 0; i < exec->n_patches; i++) {
         const patch *p = &exec->patches[i];
         exec->args[p->node].in[p->operand] =
-            p->kind == MOSA_VALUE_STATE ? (const void *)bindings->states[p->slot] : bindings->inputs[p->slot];
+            p->kind == MOSA_VALUE_STATE ? (const void *)bindings->states[p->slot] : input_of(exec, bindings, p->slot);
     }
 }
 
@@ -337,8 +423,10 @@ mosa_status mosa_cpu_exec_run(mosa_exec *exec, const mosa_batch *batch, const mo
                               mosa_error *err) {
     const mosa_graph *graph = exec->plan->graph;
     for (int i = 0; i < graph->n_inputs; i++)
-        if (!bindings->inputs[i]) return mosa_fail(err, MOSA_EINVALID, "input %d is missing", i);
+        if (!bindings->inputs[i] && !(bindings->rows && bindings->rows[i].exec))
+            return mosa_fail(err, MOSA_EINVALID, "input %d is missing", i);
     MOSA_TRY(check_batch(exec, batch, err));
+    MOSA_TRY(gather_inputs(exec, batch, bindings, err));
     MOSA_TRY(check_indices(exec, batch, bindings, err));
     MOSA_TRY(check_states(exec, batch, bindings, err));
     MOSA_TRY(check_adapters(exec, batch, err));
@@ -347,10 +435,11 @@ mosa_status mosa_cpu_exec_run(mosa_exec *exec, const mosa_batch *batch, const mo
     if (exec->profile)
         for (int n = 0; n < graph->n_nodes; n++) exec->times[n] = 0;
     if (exec->plan->n_stages > 0) mosa_pool_run(exec->cpu->pool, run_stages, exec);
-    for (int i = 0; i < graph->n_outputs; i++) {
+    exec->last_rows = batch->rows;
+    for (int i = 0; bindings->outputs && i < graph->n_outputs; i++) {
         const mosa_value_info *value = &graph->values[graph->outputs[i]];
         bindings->outputs[i] = value->kind == MOSA_VALUE_INPUT
-                                   ? bindings->inputs[value->slot]
+                                   ? input_of(exec, bindings, value->slot)
                                    : (const void *)(exec->memory + exec->plan->offset[graph->outputs[i]]);
     }
     return MOSA_OK;

@@ -6,13 +6,12 @@
 //   d[4j + 0, 1] = row 16w + l/4, columns 8j + 2(l%4), +1;   d[4j + 2, 3] = the same of row + 8
 // and A from registers is what mma.m16n8k16 takes for the rows of warp w.
 //
-// With MOSA_HANG_GUARD (tests) a wait that lasts seconds prints where it is and traps.
+// With MOSA_HANG_GUARD (tests) a wait that lasts seconds says where in hopper_report, host memory, and traps.
 #ifndef MOSA_BACKEND_CUDA_PLUGIN_HOPPER_CUH
 #define MOSA_BACKEND_CUDA_PLUGIN_HOPPER_CUH
 
 #include <cuda.h>
 #include <stdint.h>
-#include <stdio.h>
 
 __device__ static __forceinline__ uint32_t hopper_shared(const void *p) {
     return (uint32_t)__cvta_generic_to_shared(p);
@@ -40,7 +39,7 @@ __device__ static __forceinline__ void hopper_barrier_arrive(uint32_t bar) {
 __device__ static __forceinline__ void hopper_barrier_arrive_at(uint32_t bar, uint32_t rank) {
     asm volatile("{\n.reg .b32 remote;\n"
                  "mapa.shared::cluster.u32 remote, %0, %1;\n"
-                 "mbarrier.arrive.release.cluster.shared::cluster.b64 _, [remote];\n}" ::"r"(bar),
+                 "mbarrier.arrive.shared::cluster.b64 _, [remote];\n}" ::"r"(bar),
                  "r"(rank)
                  : "memory");
 }
@@ -48,7 +47,7 @@ __device__ static __forceinline__ void hopper_barrier_arrive_at(uint32_t bar, ui
 __device__ static __forceinline__ bool hopper_barrier_try(uint32_t bar, uint32_t parity) {
     uint32_t done;
     asm volatile("{\n.reg .pred p;\n"
-                 "mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 p, [%1], %2;\n"
+                 "mbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2;\n"
                  "selp.u32 %0, 1, 0, p;\n}"
                  : "=r"(done)
                  : "r"(bar), "r"(parity)
@@ -56,18 +55,24 @@ __device__ static __forceinline__ bool hopper_barrier_try(uint32_t bar, uint32_t
     return done;
 }
 
-// Waits until the phase of `parity` is over.
-__device__ static __forceinline__ void hopper_barrier_wait(uint32_t bar, uint32_t parity, int where) {
 #ifdef MOSA_HANG_GUARD
-    if (hopper_barrier_try(bar, parity)) return;
+__device__ volatile int *hopper_report; // place, block, thread, barrier, parity; no printf, as wgmma suffers no calls
+#endif
+
+// Waits until the phase of `parity` is over.
+__device__ static __forceinline__ void hopper_barrier_wait(uint32_t bar, uint32_t parity, int place) {
+#ifdef MOSA_HANG_GUARD
     for (long long begin = clock64(); !hopper_barrier_try(bar, parity);)
         if (clock64() - begin > 2000000000ll) {
-            printf("hang: place %d, block %d, thread %d, parity %u\n", where, (int)blockIdx.x, (int)threadIdx.x,
-                   parity);
+            volatile int *report = hopper_report;
+            if (report) {
+                report[1] = blockIdx.x, report[2] = threadIdx.x, report[3] = bar, report[4] = parity, report[0] = place;
+                __threadfence_system();
+            }
             __trap();
         }
 #else
-    (void)where;
+    (void)place;
     while (!hopper_barrier_try(bar, parity)) {
     }
 #endif
@@ -80,7 +85,7 @@ __device__ static __forceinline__ uint32_t hopper_cluster_rank(void) {
 }
 
 __device__ static __forceinline__ void hopper_cluster_sync(void) {
-    asm volatile("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;" ::: "memory");
+    asm volatile("barrier.cluster.arrive.release;\nbarrier.cluster.wait.acquire;" ::: "memory");
 }
 
 // One box of a two-dimensional tensor map, from element (x, y) on; x runs along the contiguous dimension.

@@ -2,7 +2,7 @@
 #ifndef MOSA_BACKEND_CUDA_PLUGIN_LINEAR_DECODE_CUH
 #define MOSA_BACKEND_CUDA_PLUGIN_LINEAR_DECODE_CUH
 
-#ifdef __CUDACC__
+#if defined(__CUDACC__) || defined(LINEAR_EMULATE)
 
 // The few instructions below have a host form, so that a test without a device runs the decoders.
 __host__ __device__ static __forceinline__ float linear_float(uint32_t bits) {
@@ -38,13 +38,6 @@ template <int I> __host__ __device__ static __forceinline__ float linear_byte15(
 #else
     return linear_float(0x47000000u | (word >> 8 * I & 255u) << 8);
 #endif
-}
-
-__device__ static __forceinline__ void linear_mma(float c[4], const uint32_t a[4], uint32_t b0, uint32_t b1) {
-    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
-                 "{%0,%1,%2,%3};"
-                 : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 
 // Four nibbles of a row for half S of a block, as two bf16 pairs: q * scale + offset. A nibble or'ed into the mantissa

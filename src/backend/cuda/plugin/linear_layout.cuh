@@ -18,8 +18,10 @@
 #ifndef MOSA_BACKEND_CUDA_PLUGIN_LINEAR_LAYOUT_CUH
 #define MOSA_BACKEND_CUDA_PLUGIN_LINEAR_LAYOUT_CUH
 
+#ifndef LINEAR_EMULATE // tests/gpu/emulate stands in for CUDA
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
+#endif
 #include <stdint.h>
 #include <string.h>
 

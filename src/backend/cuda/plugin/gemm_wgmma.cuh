@@ -1,0 +1,279 @@
+// LINEAR for many rows on Hopper: wgmma with the packed weights as A, in registers, and bf16 tokens as B, by TMA.
+//
+// A block works on tiles of 128 rows of the matrix by BN tokens, one after the other (persistent; gemm_place says in
+// which order). Warpgroup 0 produces: one thread loads tokens, 64 columns a step, into a ring in shared memory; with
+// CLUSTER = 2 or 4 blocks with neighbouring rows of the matrix each load a part of the tokens for all of them.
+// Warpgroups 1 and 2 consume: each multiplies its 64 rows by the BN tokens. A warp reads the 16 rows of its own packed
+// tile straight from global memory, a step ahead, and decodes them while the instructions of the step before run.
+//
+// Order of sums: linear_layout.cuh, the same as with few rows: each chunk of K begins at zero; the chunks are added in
+// order in `totals`, a part of shared memory where each thread sees its own sums alone, then the bias.
+#ifndef MOSA_BACKEND_CUDA_PLUGIN_GEMM_WGMMA_CUH
+#define MOSA_BACKEND_CUDA_PLUGIN_GEMM_WGMMA_CUH
+
+#include "backend/cuda/plugin/hopper.cuh"
+#include "backend/cuda/plugin/linear_layout.cuh"
+
+typedef struct gemm_params {
+    const char *packed;
+    const float *bias; // or NULL
+    float *out;
+    int64_t out_stride; // bytes
+    int32_t rows, n, units, splits;
+    int32_t tiles_m, tiles_n; // tiles of CLUSTER * 128 rows of the matrix, of BN tokens
+    int32_t group;            // tiles_m that are worked on together, for L2
+} gemm_params;
+
+template <class Q_, int BN_, int STAGES_, int CLUSTER_> struct gemm_shape {
+    typedef Q_ Q;
+    enum {
+        BN = BN_,
+        STAGES = STAGES_,
+        CLUSTER = CLUSTER_,
+        PLAIN = (int)Q::KIND == MOSA_LINEAR_BF16, // packed weights are operands as they are
+        THREADS = 384,
+        STEPS = Q::UNIT_K / LINEAR_STEP,
+        UNIT = Q::HEAD + STEPS * Q::STEP,
+        STAGE = BN * 128,
+        TOTALS = 128 * BN * 4,
+        SHARED = 1024 + STAGES * STAGE + TOTALS + STAGES * 16
+    };
+};
+
+// Rows and tokens of tile t: groups of `group` tile rows, in each all tiles of the first tokens, then of the next.
+__device__ static __forceinline__ void gemm_place(const gemm_params &p, int t, int *m, int *n) {
+    int whole = p.group * p.tiles_n, first = t / whole * p.group, rest = t % whole;
+    int height = min(p.group, p.tiles_m - first);
+    *m = first + rest % height;
+    *n = rest / height;
+}
+
+// What a warp reads, step by step, over all tiles of its block. Beyond the last one it stays on valid addresses.
+template <class S> struct gemm_walk {
+    const char *unit; // the current one
+    int tile, u, j, w, rank;
+
+    __device__ __forceinline__ void enter(const gemm_params &p) {
+        int m, n;
+        gemm_place(p, tile, &m, &n);
+        int last = (p.n + LINEAR_ROWS - 1) / LINEAR_ROWS - 1;
+        m = min(m * S::CLUSTER + rank, last);
+        unit = p.packed + ((int64_t)m * (LINEAR_ROWS / LINEAR_TILE) + w) * p.units * S::UNIT;
+    }
+    __device__ __forceinline__ void load(typename S::Q &q, int lane) const {
+        q.load(unit + S::Q::HEAD + j * S::Q::STEP, unit, j, lane);
+    }
+    __device__ __forceinline__ void next(const gemm_params &p, int stride) {
+        if (++j < S::STEPS) return;
+        j = 0, unit += S::UNIT;
+        if (++u < p.units) return;
+        u = 0, tile += stride;
+        if (tile < p.tiles_m * p.tiles_n)
+            enter(p);
+        else
+            unit -= S::UNIT, u = p.units - 1;
+    }
+};
+
+template <class Q> __device__ static __forceinline__ void gemm_decode(uint32_t (&f)[4][4], const Q &q) {
+    q.template fragment<0, 0>(f[0]);
+    q.template fragment<0, 1>(f[1]);
+    q.template fragment<1, 0>(f[2]);
+    q.template fragment<1, 1>(f[3]);
+}
+
+// Where the parts of shared memory are, as shared addresses.
+template <class S> struct gemm_shared {
+    uint32_t stages, full, empty;
+    float4 *totals;
+    __device__ __forceinline__ explicit gemm_shared(char *raw) {
+        raw += (1024 - hopper_shared(raw) % 1024) % 1024;
+        stages = hopper_shared(raw);
+        totals = (float4 *)(raw + S::STAGES * S::STAGE);
+        full = stages + S::STAGES * S::STAGE + S::TOTALS;
+        empty = full + 8 * S::STAGES;
+    }
+};
+
+template <class S>
+__device__ static void gemm_produce(const CUtensorMap *x, const gemm_params &p, const gemm_shared<S> &s, int rank,
+                                    int first, int stride) {
+    enum { PART = S::BN / S::CLUSTER };
+    int slot = 0;
+    uint32_t phase = 1;
+    for (int t = first; t < p.tiles_m * p.tiles_n; t += stride) {
+        int m, n;
+        gemm_place(p, t, &m, &n);
+        for (int i = 0; i < p.units * S::STEPS; i++) {
+            uint32_t full = s.full + 8 * slot, to = s.stages + slot * S::STAGE + rank * PART * 128;
+            hopper_barrier_wait(s.empty + 8 * slot, phase, 1);
+            hopper_barrier_expect(full, S::STAGE);
+            if (S::CLUSTER > 1)
+                hopper_tma_load_multicast(to, x, full, i * LINEAR_STEP, n * S::BN + rank * PART, (1 << S::CLUSTER) - 1);
+            else
+                hopper_tma_load(to, x, full, i * LINEAR_STEP, n * S::BN);
+            if (++slot == S::STAGES) slot = 0, phase ^= 1;
+        }
+    }
+}
+
+// One consumer warpgroup.
+template <class S> struct gemm_consumer {
+    typedef typename S::Q Q;
+    const gemm_params &p;
+    const gemm_shared<S> &s;
+    float (&acc)[S::BN / 2];
+    uint32_t (&f)[2][4][4]; // operands of this step and of the next
+    Q &q;                   // packed weights of the step after that, unless plain
+    gemm_walk<S> walk;
+    int stride, thread, slot;
+    uint32_t phase;
+
+    __device__ __forceinline__ void release(int which) const {
+        if (S::CLUSTER > 1) {
+            if (thread < S::CLUSTER) hopper_barrier_arrive_at(s.empty + 8 * which, thread);
+        } else if (thread == 0) {
+            hopper_barrier_arrive(s.empty + 8 * which);
+        }
+    }
+
+    // Operands of the step after this one: those of plain weights are loaded while this step runs, others, loaded
+    // one step earlier, are decoded meanwhile.
+    __device__ __forceinline__ void fetch(uint32_t (&to)[4][4]) {
+        if (S::PLAIN) walk.load(q, thread % 32);
+        gemm_decode(to, q);
+        walk.next(p, stride);
+        if (!S::PLAIN) walk.load(q, thread % 32);
+    }
+
+    template <int P> __device__ __forceinline__ void step(int accumulate) {
+        uint64_t b = hopper_descriptor(s.stages + slot * S::STAGE);
+        hopper_barrier_wait(s.full + 8 * slot, phase, 2);
+        if (S::PLAIN) fetch(f[P ^ 1]);
+        hopper_mma_fence();
+#pragma unroll
+        for (int i = 0; i < 4; i++) hopper_mma_rs<S::BN>(acc, f[P][i], b + 2 * i, i ? 1 : accumulate);
+        hopper_mma_commit();
+        if (!S::PLAIN) fetch(f[P ^ 1]);
+        hopper_mma_wait<0>();
+        release(slot);
+        if (++slot == S::STAGES) slot = 0, phase ^= 1;
+    }
+
+    // The steps of a chunk; f[0] is ready before and after.
+    __device__ __forceinline__ void chunk(int steps) {
+        int i = 0;
+        for (; i + 1 < steps; i += 2) {
+            step<0>(i);
+            step<1>(1);
+        }
+        if (i < steps) step<0>(i);
+        hopper_pin(acc);
+        if (i < steps)
+#pragma unroll
+            for (int k = 0; k < 16; k++) f[0][k / 4][k % 4] = f[1][k / 4][k % 4];
+    }
+
+    // Adds the sums of a chunk to the totals; those of the last one stay in acc.
+    __device__ __forceinline__ void merge(float4 *mine, bool begin, bool end) {
+#pragma unroll
+        for (int i = 0; i < S::BN / 8; i++) {
+            float4 v = make_float4(acc[4 * i], acc[4 * i + 1], acc[4 * i + 2], acc[4 * i + 3]);
+            if (!begin) {
+                float4 t = mine[i * 128];
+                v = make_float4(t.x + v.x, t.y + v.y, t.z + v.z, t.w + v.w);
+            }
+            if (end)
+                acc[4 * i] = v.x, acc[4 * i + 1] = v.y, acc[4 * i + 2] = v.z, acc[4 * i + 3] = v.w;
+            else
+                mine[i * 128] = v;
+        }
+    }
+
+    // row: of the matrix, of acc[0]; token: of acc[0]. WHOLE: all of the tile exists.
+    template <bool WHOLE> __device__ __forceinline__ void store(int row, int token) const {
+        bool top = WHOLE || row < p.n, low = WHOLE || row + 8 < p.n;
+        float bias_top = p.bias && top ? p.bias[row] : 0.0f, bias_low = p.bias && low ? p.bias[row + 8] : 0.0f;
+        char *even = (char *)(p.out + row) + token * p.out_stride, *odd = even + p.out_stride;
+#pragma unroll
+        for (int i = 0; i < S::BN / 8; i++) {
+            if (p.bias) {
+                acc[4 * i] += bias_top, acc[4 * i + 1] += bias_top;
+                acc[4 * i + 2] += bias_low, acc[4 * i + 3] += bias_low;
+            }
+            if (WHOLE || token + 8 * i < p.rows) {
+                if (top) ((float *)even)[0] = acc[4 * i];
+                if (low) ((float *)even)[8] = acc[4 * i + 2];
+            }
+            if (WHOLE || token + 8 * i + 1 < p.rows) {
+                if (top) ((float *)odd)[0] = acc[4 * i + 1];
+                if (low) ((float *)odd)[8] = acc[4 * i + 3];
+            }
+            even += 8 * p.out_stride, odd += 8 * p.out_stride;
+        }
+    }
+};
+
+template <class S>
+__device__ static __forceinline__ void gemm_consume(const gemm_params &p, const gemm_shared<S> &s, int rank, int first,
+                                                    int stride) {
+    int group = threadIdx.x / 128 - 1, thread = threadIdx.x % 128, lane = thread % 32;
+    float acc[S::BN / 2];
+    uint32_t f[2][4][4];
+    typename S::Q q;
+    gemm_consumer<S> c = {p, s, acc, f, q, {nullptr, first, 0, 0, 4 * group + thread / 32, rank}, stride, thread, 0, 0};
+    float4 *mine = s.totals + group * (S::BN / 8) * 128 + thread;
+    if (first >= p.tiles_m * p.tiles_n) return;
+    c.walk.enter(p);
+    c.walk.load(q, lane);
+    gemm_decode(f[0], q);
+    c.walk.next(p, stride);
+    if (!S::PLAIN) c.walk.load(q, lane);
+    for (int t = first; t < p.tiles_m * p.tiles_n; t += stride) {
+        for (int i = 0; i < p.splits; i++) {
+            c.chunk((linear_chunk(p.units, p.splits, i + 1) - linear_chunk(p.units, p.splits, i)) * S::STEPS);
+            if (p.splits > 1) c.merge(mine, i == 0, i == p.splits - 1);
+        }
+        int m, n;
+        gemm_place(p, t, &m, &n);
+        m = (m * S::CLUSTER + rank) * LINEAR_ROWS, n *= S::BN;
+        int row = m + (4 * group + thread / 32) * LINEAR_TILE + lane / 4, token = n + lane % 4 * 2;
+        if (m + LINEAR_ROWS <= p.n && n + S::BN <= p.rows)
+            c.template store<true>(row, token);
+        else
+            c.template store<false>(row, token);
+        __syncwarp();
+    }
+}
+
+template <class S>
+__global__ void __launch_bounds__(S::THREADS, 1)
+    gemm_kernel(const __grid_constant__ CUtensorMap x, const __grid_constant__ gemm_params p) {
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+    extern __shared__ char raw[];
+    gemm_shared<S> s(raw);
+    int rank = S::CLUSTER > 1 ? (int)hopper_cluster_rank() : 0;
+    int first = blockIdx.x / S::CLUSTER, stride = gridDim.x / S::CLUSTER;
+    if (threadIdx.x == 0) {
+        hopper_tma_prefetch_map(&x);
+        for (int i = 0; i < S::STAGES; i++) {
+            hopper_barrier_init(s.full + 8 * i, 1);
+            hopper_barrier_init(s.empty + 8 * i, 2 * S::CLUSTER);
+        }
+        hopper_barrier_init_fence();
+    }
+    __syncthreads();
+    if (S::CLUSTER > 1) hopper_cluster_sync();
+    if (threadIdx.x < 128) {
+        hopper_registers_down<40>();
+        if (threadIdx.x == 0) gemm_produce<S>(&x, p, s, rank, first, stride);
+        __syncwarp();
+    } else {
+        hopper_registers_up<232>();
+        gemm_consume<S>(p, s, rank, first, stride);
+    }
+    if (S::CLUSTER > 1) hopper_cluster_sync(); // a block's barriers live until its neighbour's last arrival
+#endif
+}
+
+#endif

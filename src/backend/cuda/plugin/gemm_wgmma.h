@@ -1,0 +1,37 @@
+// LINEAR for many rows on Hopper (compute capability 9.0): host side. Kernels and design: gemm_wgmma.cuh.
+#ifndef MOSA_BACKEND_CUDA_PLUGIN_GEMM_WGMMA_H
+#define MOSA_BACKEND_CUDA_PLUGIN_GEMM_WGMMA_H
+
+#include <cuda_runtime_api.h>
+#include <stdint.h>
+
+// out[rows,n] f32 = x[rows,k] w[n,k]^T + bias, the sums in the order of linear_layout.cuh, so that a row has the same
+// bits as from any other kernel of LINEAR.
+typedef struct mosa_cuda_gemm {
+    const char *packed; // device: w in the layout of `kind` (enum mosa_linear_kind)
+    int kind, splits;
+    int64_t n, k;
+    const void *x;      // device: bf16 rows, 16-byte aligned
+    int64_t x_stride;   // bytes, a multiple of 16
+    int64_t x_columns;  // columns that may be read, at least k; beyond it zeros are used
+    const float *bias;  // device (n), or NULL
+    float *out;         // device
+    int64_t out_stride; // bytes
+    int32_t rows;
+} mosa_cuda_gemm;
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+// Puts the work on the stream. cudaErrorNotSupported: not this device, driver or kind; nothing was launched.
+// variant: 0 chooses by shape, others (1 <= variant < mosa_cuda_gemm_variants) are for tests; all give the same bits.
+cudaError_t mosa_cuda_gemm_launch(const mosa_cuda_gemm *g, int variant, cudaStream_t stream);
+int mosa_cuda_gemm_variants(void);
+const char *mosa_cuda_gemm_variant_name(int variant);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

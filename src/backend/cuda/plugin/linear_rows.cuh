@@ -1,0 +1,201 @@
+// LINEAR for few rows: bound by the reading of weights.
+//
+// A block has 8 warps and works on 8 / splits tiles of 16 rows at a time, one warp for each tile and chunk of K, so
+// that the chunks of a tile meet in one block and are added in order through shared memory. A warp has a ring of units
+// of its own, filled by cp.async; the ring runs on into the warp's next tile, so reading never pauses. The activations
+// lie whole in shared memory as bf16 rows. The ring is filled before the kernel that makes the activations ends.
+#ifndef MOSA_BACKEND_CUDA_PLUGIN_LINEAR_ROWS_CUH
+#define MOSA_BACKEND_CUDA_PLUGIN_LINEAR_ROWS_CUH
+
+#include "backend/cuda/plugin/linear_device.cuh"
+#include "backend/cuda/plugin/linear_layout.cuh"
+
+enum { LINEAR_WARPS = 8, LINEAR_THREADS = 256 };
+
+typedef struct linear_rows_params {
+    const char *packed;
+    const void *x;                // f32 or bf16 rows
+    int64_t x_stride, out_stride; // bytes
+    const float *bias;            // or NULL
+    float *out;
+    int32_t rows, n, k, units, splits, jobs; // jobs: groups of 8 / splits tiles
+    int32_t pitch;                           // bytes of a row of activations in shared memory
+    bool x_bf16, x_wide;                     // x_wide: 16-byte loads may be used
+    // Stacks: rows is 1, blockIdx.y = row * slots + slot.
+    const int32_t *index; // NULL with slots > 0: slot s uses matrix s
+    int64_t index_stride, x_slot_stride, matrix_bytes;
+    int32_t slots; // 0: not a stack
+} linear_rows_params;
+
+// What a warp reads: units [begin, end) of tile `tile_of(job)`, for job = blockIdx.x, + gridDim.x, ...
+template <class Q> struct linear_ring {
+    enum { UNIT = Q::HEAD + Q::UNIT_K / LINEAR_STEP * Q::STEP };
+    const char *packed;
+    uint32_t slots; // shared address of slot 0
+    int begin, end, units, tile, tile_step, job, jobs, unit, slot, n_slots, lane;
+
+    // Puts the next unit on its way (nothing after the last one) and closes a group in any case.
+    __device__ __forceinline__ void issue() {
+        if (job < jobs) {
+            const char *from = packed + ((int64_t)tile * units + unit) * UNIT;
+            uint32_t to = slots + slot * UNIT;
+#pragma unroll
+            for (int i = 0; i < (UNIT / 16 + 31) / 32; i++)
+                if ((i + 1) * 32 <= UNIT / 16 || i * 32 + lane < UNIT / 16)
+                    linear_copy16(to + (i * 32 + lane) * 16, from + (i * 32 + lane) * 16);
+            if (++unit == end) unit = begin, job += gridDim.x, tile += tile_step;
+        }
+        if (++slot == n_slots) slot = 0;
+        linear_commit();
+    }
+};
+
+__device__ static __forceinline__ uint2 linear_four_bf16(const linear_rows_params &p, const char *row, int col) {
+    if (col >= p.k) return make_uint2(0, 0);
+    if (p.x_bf16) {
+        if (p.x_wide) return *(const uint2 *)(row + col * 2);
+        const uint16_t *h = (const uint16_t *)row + col;
+        uint32_t v[4];
+        for (int i = 0; i < 4; i++) v[i] = col + i < p.k ? h[i] : 0;
+        return make_uint2(v[0] | v[1] << 16, v[2] | v[3] << 16);
+    }
+    const float *f = (const float *)row + col;
+    if (p.x_wide) {
+        float4 v = *(const float4 *)f;
+        return make_uint2(linear_bf16x2(v.x, v.y), linear_bf16x2(v.z, v.w));
+    }
+    float v[4];
+    for (int i = 0; i < 4; i++) v[i] = col + i < p.k ? f[i] : 0.0f;
+    return make_uint2(linear_bf16x2(v[0], v[1]), linear_bf16x2(v[2], v[3]));
+}
+
+__device__ static __forceinline__ void linear_fill_rows(const linear_rows_params &p, const char *x, char *to,
+                                                        int columns) {
+    int quads = columns / 4;
+    for (int row = 0; row < p.rows; row++) {
+        const char *from = x + row * p.x_stride;
+#pragma unroll 4
+        for (int i = threadIdx.x; i < quads; i += LINEAR_THREADS)
+            *(uint2 *)(to + row * p.pitch + i * 8) = linear_four_bf16(p, from, 4 * i);
+    }
+}
+
+// One unit of a warp: 8 * NT tokens.
+template <class Q, int NT>
+__device__ static __forceinline__ void linear_unit(float acc[NT][4], const char *unit, const uint32_t x[NT],
+                                                   uint32_t column_bytes, int lane) {
+#pragma unroll
+    for (int j = 0; j < Q::UNIT_K / LINEAR_STEP; j++) {
+        Q q;
+        q.load(unit + Q::HEAD + j * Q::STEP, unit, j, lane);
+        uint32_t a[4], b[NT][4];
+#pragma unroll
+        for (int t = 0; t < NT; t++) linear_matrices(b[t], x[t] + column_bytes + j * 128);
+        q.template fragment<0, 0>(a);
+#pragma unroll
+        for (int t = 0; t < NT; t++) linear_mma(acc[t], a, b[t][0], b[t][1]);
+        q.template fragment<0, 1>(a);
+#pragma unroll
+        for (int t = 0; t < NT; t++) linear_mma(acc[t], a, b[t][2], b[t][3]);
+#pragma unroll
+        for (int t = 0; t < NT; t++) linear_matrices(b[t], x[t] + column_bytes + j * 128 + 64);
+        q.template fragment<1, 0>(a);
+#pragma unroll
+        for (int t = 0; t < NT; t++) linear_mma(acc[t], a, b[t][0], b[t][1]);
+        q.template fragment<1, 1>(a);
+#pragma unroll
+        for (int t = 0; t < NT; t++) linear_mma(acc[t], a, b[t][2], b[t][3]);
+    }
+}
+
+// Adds the chunks of the block's tiles in order and stores. partial: [warp][16][8 * NT].
+template <int NT>
+__device__ static __forceinline__ void linear_store_rows(const linear_rows_params &p, const float *partial, int job,
+                                                         float *out, const float *bias) {
+    int tiles = LINEAR_WARPS / p.splits, rows = tiles * LINEAR_TILE;
+    for (int i = threadIdx.x; i < rows * p.rows; i += LINEAR_THREADS) {
+        int token = i / rows, r = i % rows, n = job * rows + r;
+        if (n >= p.n) continue;
+        const float *from = partial + ((r / LINEAR_TILE) * p.splits * LINEAR_TILE + r % LINEAR_TILE) * 8 * NT + token;
+        float sum = from[0];
+        for (int s = 1; s < p.splits; s++) sum += from[s * LINEAR_TILE * 8 * NT];
+        if (bias) sum += bias[n];
+        *(float *)((char *)out + token * p.out_stride + n * sizeof(float)) = sum;
+    }
+}
+
+template <int NT> struct linear_rows_partial {
+    enum { BYTES = 2 * LINEAR_WARPS * LINEAR_TILE * 8 * NT * 4 };
+};
+
+// Dynamic shared memory: partials (two turns), ring, activations.
+template <class Q, int NT, int STAGES>
+__global__ void __launch_bounds__(LINEAR_THREADS, 2) linear_rows_kernel(const __grid_constant__ linear_rows_params p) {
+    extern __shared__ __align__(128) char shared[];
+    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+    float *partial = (float *)shared;
+    char *ring_data = shared + linear_rows_partial<NT>::BYTES + warp * STAGES * linear_ring<Q>::UNIT;
+    char *rows = shared + linear_rows_partial<NT>::BYTES + LINEAR_WARPS * STAGES * linear_ring<Q>::UNIT;
+    const char *packed = p.packed, *x = (const char *)p.x;
+    const float *bias = p.bias;
+    float *out = p.out;
+    if (p.slots) {
+        linear_wait_for_previous();
+        int row = blockIdx.y / p.slots, slot = blockIdx.y % p.slots;
+        int expert = p.index ? *(const int32_t *)((const char *)p.index + row * p.index_stride + slot * 4) : slot;
+        packed += expert * p.matrix_bytes;
+        x += row * p.x_stride + slot * p.x_slot_stride;
+        out = (float *)((char *)out + row * p.out_stride) + (int64_t)slot * p.n;
+        if (bias) bias += (int64_t)expert * p.n;
+    }
+    const int tiles = LINEAR_WARPS / p.splits, chunk = warp % p.splits;
+    linear_ring<Q> ring = {packed,
+                           linear_shared(ring_data),
+                           linear_chunk(p.units, p.splits, chunk),
+                           linear_chunk(p.units, p.splits, chunk + 1),
+                           p.units,
+                           (int)blockIdx.x * tiles + warp / p.splits,
+                           (int)gridDim.x * tiles,
+                           (int)blockIdx.x,
+                           p.jobs,
+                           0,
+                           0,
+                           STAGES,
+                           lane};
+    ring.unit = ring.begin;
+    for (int i = 0; i < STAGES - 1; i++) ring.issue();
+    linear_dependents_may_start();
+    if (!p.slots) linear_wait_for_previous();
+    linear_fill_rows(p, x, rows, p.units * Q::UNIT_K);
+    __syncthreads();
+
+    uint32_t address[NT];
+#pragma unroll
+    for (int t = 0; t < NT; t++) {
+        int token = 8 * t + lane % 8;
+        address[t] = linear_shared(rows) + (token < p.rows ? token : p.rows - 1) * p.pitch + lane / 8 * 16;
+    }
+    int slot = 0, turn = 0;
+    for (int job = blockIdx.x; job < p.jobs; job += gridDim.x) {
+        float acc[NT][4] = {};
+        for (int u = ring.begin; u < ring.end; u++) {
+            linear_wait<STAGES - 2>();
+            __syncwarp();
+            ring.issue();
+            linear_unit<Q, NT>(acc, ring_data + slot * linear_ring<Q>::UNIT, address, u * Q::UNIT_K * 2, lane);
+            if (++slot == STAGES) slot = 0;
+        }
+        float *mine = partial + turn * LINEAR_WARPS * LINEAR_TILE * 8 * NT + warp * LINEAR_TILE * 8 * NT;
+#pragma unroll
+        for (int t = 0; t < NT; t++) {
+            float *to = mine + lane / 4 * 8 * NT + 8 * t + lane % 4 * 2;
+            *(float2 *)to = make_float2(acc[t][0], acc[t][1]);
+            *(float2 *)(to + 8 * 8 * NT) = make_float2(acc[t][2], acc[t][3]);
+        }
+        __syncthreads();
+        linear_store_rows<NT>(p, partial + turn * LINEAR_WARPS * LINEAR_TILE * 8 * NT, job, out, bias);
+        turn ^= 1;
+    }
+}
+
+#endif
