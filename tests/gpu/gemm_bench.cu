@@ -1,6 +1,5 @@
 // The Hopper GEMM of LINEAR (gemm_wgmma.cuh): correctness, bits, speed beside cuBLAS. Stand-alone:
-//   nvcc -O3 -std=c++17 -arch=sm_90a -split-compile 0 -Isrc tests/gpu/gemm_bench.cu -o
-//   gemm_bench
+//   nvcc -O3 -std=c++17 -arch=sm_90a -split-compile 0 -Isrc tests/gpu/gemm_bench.cu -o out
 //   ./gemm_bench             every section, each in a process of its own, so that a trap ends one section only
 //   ./gemm_bench NAME        one section: bits-bf16, bits-quant, tokens, speed-bf16, speed-quant, speed-small
 // bits-*: every variant against one warp per tile of mma.sync in the order of linear_layout.cuh, bit for bit; bf16
@@ -9,64 +8,7 @@
 #include "../../src/backend/cuda/plugin/gemm_wgmma.cu"
 
 #include "backend/cuda/plugin/linear_device.cuh"
-
-#include <algorithm>
-#include <dlfcn.h>
-#include <glob.h>
-#include <math.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <string>
-#include <vector>
-
-#define CHECK(x)                                                                                                       \
-    do {                                                                                                               \
-        cudaError_t e_ = (x);                                                                                          \
-        if (e_ != cudaSuccess) printf("%s:%d: %s: %s\n", __FILE__, __LINE__, #x, cudaGetErrorString(e_)), exit(1);     \
-    } while (0)
-
-// Where a hang was, if there was one; host memory, which outlives the trap.
-static volatile int *report;
-
-static void open_report() {
-    CHECK(cudaHostAlloc((void **)&report, 64, cudaHostAllocMapped));
-    memset((void *)report, 0, 64);
-    CHECK(cudaMemcpyToSymbol(hopper_report, (void *)&report, sizeof report));
-}
-
-static void give_up(const char *what, cudaError_t e) {
-    printf("  %s: %s\n", what, cudaGetErrorString(e));
-    if (report[0])
-        printf("  hang: %s, block %d, thread %d, barrier at %d, parity %d\n", report[0] == 1 ? "producer" : "consumer",
-               report[1], report[2], report[3], report[4]);
-    exit(1);
-}
-
-// ---- data
-
-__device__ static uint32_t hash(uint64_t i) {
-    i = (i ^ (i >> 31)) * 0x9e3779b97f4a7c15ull;
-    i = (i ^ (i >> 29)) * 0xbf58476d1ce4e5b9ull;
-    return (uint32_t)(i >> 32);
-}
-
-// Near normal: the sum of eight uniform numbers.
-__global__ void fill_bf16(__nv_bfloat16 *to, int64_t n, float scale, uint64_t seed) {
-    for (int64_t i = blockIdx.x * (int64_t)blockDim.x + threadIdx.x; i < n; i += (int64_t)gridDim.x * blockDim.x) {
-        float sum = 0;
-        for (int k = 0; k < 2; k++) {
-            uint32_t h = hash(seed + 2 * i + k);
-            for (int b = 0; b < 4; b++) sum += (float)(h >> 8 * b & 255) - 127.5f;
-        }
-        to[i] = __float2bfloat16(sum * scale / 209.0f);
-    }
-}
-
-__global__ void fill_f32(float *to, int64_t n, uint64_t seed) {
-    for (int64_t i = blockIdx.x * (int64_t)blockDim.x + threadIdx.x; i < n; i += (int64_t)gridDim.x * blockDim.x)
-        to[i] = (int)(hash(seed + i) & 0xffff) / 32768.0f - 1.0f;
-}
+#include "bench.cuh"
 
 // Blocks of `bytes` random bytes whose f16 scales at `scale_at` (and the next, when two) are small.
 __global__ void fill_blocks(uint8_t *to, int64_t blocks, int bytes, int scale_at, int scales, uint64_t seed) {
@@ -200,8 +142,6 @@ __global__ void by_double(const __nv_bfloat16 *w, const __nv_bfloat16 *x, const 
 
 // ---- comparison
 
-static int failures;
-
 // Compares `rows` rows of out and want; says where the differences are.
 static void compare(const char *what, const problem &p, int rows) {
     std::vector<float> got((size_t)rows * p.n), want(got.size());
@@ -302,83 +242,13 @@ static void tokens() {
     }
 }
 
-// ---- cuBLAS, by its C interface
-
-typedef int (*cublas_create_fn)(void **);
-typedef int (*cublas_gemm_fn)(void *, int, int, int, int, int, const void *, const void *, int, int, const void *, int,
-                              int, const void *, void *, int, int, int, int);
-static void *cublas;
-static cublas_gemm_fn cublas_gemm;
-
-static bool try_cublas(const char *folder) {
-    for (const char *version : {"13", "12"}) {
-        std::string base = std::string(folder) + "/libcublas";
-        void *so = dlopen((base + "Lt.so." + version).c_str(), RTLD_NOW | RTLD_GLOBAL); // first: the other one needs it
-        if (so) so = dlopen((base + ".so." + version).c_str(), RTLD_NOW | RTLD_GLOBAL);
-        if (!so) continue;
-        cublas_create_fn create = (cublas_create_fn)dlsym(so, "cublasCreate_v2");
-        cublas_gemm = (cublas_gemm_fn)dlsym(so, "cublasGemmEx");
-        if (!create || !cublas_gemm || create(&cublas)) continue;
-        printf("cuBLAS: %s\n", base.c_str());
-        setenv("MOSA_CUBLAS", folder, 1);
-        return true;
-    }
-    return false;
-}
-
-static bool open_cublas() {
-    if (cublas) return true;
-    static const char *const places[] = {
-        "/usr/local/lib/python3*/*-packages/nvidia/cu*/lib", "/usr/lib/python3*/*-packages/nvidia/cu*/lib",
-        "/opt/*/lib/python3*/site-packages/nvidia/cu*/lib",  "/usr/local/cuda*/lib64",
-        "/usr/local/cuda*/targets/x86_64-linux/lib",         "/usr/lib/x86_64-linux-gnu",
-        "/root/*/lib/python3*/site-packages/nvidia/cu*/lib", "/root/.*/*/*/lib/python3*/site-packages/nvidia/cu*/lib",
-        "/*/*/lib/python3*/site-packages/nvidia/cu*/lib"};
-    if (getenv("MOSA_CUBLAS") && try_cublas(getenv("MOSA_CUBLAS"))) return true;
-    for (const char *place : places) {
-        glob_t found;
-        if (glob(place, 0, NULL, &found)) continue;
-        for (size_t i = 0; i < found.gl_pathc; i++)
-            if (try_cublas(found.gl_pathv[i])) return true;
-        globfree(&found);
-    }
-    FILE *f = popen("timeout 20 find / -xdev -name 'libcublasLt.so.1[23]' -printf '%h\\n' 2>/dev/null", "r");
-    char line[1024];
-    while (f && fgets(line, sizeof line, f)) {
-        line[strcspn(line, "\n")] = 0;
-        if (try_cublas(line)) return pclose(f), true;
-    }
-    if (f) pclose(f);
-    printf("cuBLAS: not found\n");
-    return false;
-}
+// ---- speed
 
 // y[rows,n] (f32 or bf16) = x w^T
 static int run_cublas(const problem &p, int rows, bool bf16_out) {
     float one = 1, zero = 0;
     return cublas_gemm(cublas, 1, 0, (int)p.n, rows, (int)p.k, &one, p.w, 14, (int)p.k, p.x, 14, (int)p.k, &zero, p.out,
                        bf16_out ? 14 : 0, (int)p.n, 68, -1);
-}
-
-// ---- speed
-
-template <class F> static double median_ms(F &&f) {
-    cudaEvent_t a, b;
-    CHECK(cudaEventCreate(&a));
-    CHECK(cudaEventCreate(&b));
-    std::vector<float> ms;
-    f();
-    for (int i = 0; i < 7; i++) {
-        CHECK(cudaEventRecord(a));
-        f();
-        CHECK(cudaEventRecord(b));
-        CHECK(cudaEventSynchronize(b));
-        float t;
-        CHECK(cudaEventElapsedTime(&t, a, b));
-        ms.push_back(t);
-    }
-    std::sort(ms.begin(), ms.end());
-    return ms[ms.size() / 2];
 }
 
 static void speed(const struct kind *kind, int64_t n, int64_t k, int rows) {
@@ -425,24 +295,8 @@ static void speed_small() {
 }
 
 int main(int argc, char **argv) {
-    static const struct {
-        const char *name;
-        void (*run)();
-    } sections[] = {{"bits-bf16", bits_bf16},   {"bits-quant", bits_quant},   {"tokens", tokens},
-                    {"speed-bf16", speed_bf16}, {"speed-quant", speed_quant}, {"speed-small", speed_small}};
-    setvbuf(stdout, NULL, _IOLBF, 0);
-    int failed = 0;
-    for (auto &s : sections) {
-        if (argc < 2) {
-            std::string command = std::string("timeout 60 ") + argv[0] + " " + s.name;
-            printf("== %s\n", s.name);
-            if (system(command.c_str())) printf("== %s: FAILED\n", s.name), failed++;
-        } else if (!strcmp(argv[1], s.name)) {
-            open_report();
-            s.run();
-            return failures != 0;
-        }
-    }
-    if (argc < 2) printf("gemm_bench: %d sections failed\n", failed);
-    return failed != 0;
+    static const bench_section sections[] = {{"bits-bf16", bits_bf16},     {"bits-quant", bits_quant},
+                                             {"tokens", tokens},           {"speed-bf16", speed_bf16},
+                                             {"speed-quant", speed_quant}, {"speed-small", speed_small}};
+    return bench_main(argc, argv, sections);
 }
