@@ -50,7 +50,7 @@ static const type types[] = {{"bf16", MOSA_LINEAR_BF16, LINEAR_FROM_BF16, 1, 2, 
                              {"q4_0", MOSA_LINEAR_Q4_0, LINEAR_FROM_Q4_0, 32, 18, 2e-6},
                              {"q4_k", MOSA_LINEAR_Q4_K, LINEAR_FROM_Q4_K, 256, 144, 4e-4},
                              {"q5_k", MOSA_LINEAR_Q5_K, LINEAR_FROM_Q5_K, 256, 176, 4e-4},
-                             {"q6_k", MOSA_LINEAR_Q6_K, LINEAR_FROM_Q6_K, 256, 210, 2e-6}};
+                             {"q6_k", MOSA_LINEAR_Q6_K, LINEAR_FROM_Q6_K, 256, 210, 4e-4}};
 enum { BF16 = 0, F32 = 1, Q4_K = 4 };
 
 __device__ static uint32_t mix(uint64_t i) {

@@ -40,6 +40,17 @@ template <int I> __host__ __device__ static __forceinline__ float linear_byte15(
 #endif
 }
 
+// (v & MASK) | with in one instruction; of two constants it wants one in a register, which only asm keeps there.
+template <uint32_t MASK> __host__ __device__ static __forceinline__ uint32_t linear_bits(uint32_t v, uint32_t with) {
+#ifdef __CUDA_ARCH__
+    uint32_t r;
+    asm("lop3.b32 %0, %1, %2, %3, 0xea;" : "=r"(r) : "r"(v), "n"(MASK), "r"(with));
+    return r;
+#else
+    return (v & MASK) | with;
+#endif
+}
+
 // Four nibbles of a row for half S of a block, as two bf16 pairs: q * scale + offset. A nibble or'ed into the mantissa
 // of 2^(23-b) at bit b is the number 2^(23-b) + q, so one multiply-add decodes it: offset12 = offset - 2048 scale for
 // nibbles at bit 12, offset16 = offset - 128 scale for those at bit 16.
@@ -47,10 +58,10 @@ template <int S>
 __host__ __device__ static __forceinline__ void linear_nibbles(uint32_t word, float scale, float offset12,
                                                                float offset16, uint32_t *low, uint32_t *high) {
     uint32_t near = S ? word >> 4 : word << 12, far = S ? word >> 12 : word << 4;
-    float q0 = linear_float((near & 0x0000f000u) | 0x45000000u);
-    float q1 = linear_float((near & 0x000f0000u) | 0x43000000u);
-    float q2 = linear_float((far & 0x0000f000u) | 0x45000000u);
-    float q3 = linear_float((far & 0x000f0000u) | 0x43000000u);
+    float q0 = linear_float(linear_bits<0x0000f000u>(near, 0x45000000u));
+    float q1 = linear_float(linear_bits<0x000f0000u>(near, 0x43000000u));
+    float q2 = linear_float(linear_bits<0x0000f000u>(far, 0x45000000u));
+    float q3 = linear_float(linear_bits<0x000f0000u>(far, 0x43000000u));
     *low = linear_bf16x2(fmaf(q0, scale, offset12), fmaf(q1, scale, offset16));
     *high = linear_bf16x2(fmaf(q2, scale, offset12), fmaf(q3, scale, offset16));
 }
@@ -137,20 +148,24 @@ struct linear_q4_k {
     }
 };
 
-// Four values with bits above the low nibbles: number I is nibble I of `low` and `WIDTH` bits at WIDTH * I of `upper`,
-// put at bits 16... of 2^7.
-template <int I, int WIDTH> __host__ __device__ static __forceinline__ float linear_wide(uint32_t low, uint32_t upper) {
-    uint32_t l = I < 4 ? low << (16 - 4 * I) % 32 : low >> (4 * I - 16) % 32;
-    uint32_t h = upper << (20 - WIDTH * I);
-    return linear_float((l & 0x000f0000u) | (h & (WIDTH == 2 ? 0x00300000u : 0x00100000u)) | 0x43000000u);
+// As linear_nibbles for values of 4 + WIDTH bits. The upper bits of the row begin at bit AT of `upper`; see
+// linear_upper_bit for their order, in which those of a pair lie four bits apart, as its nibbles do.
+template <int S, int WIDTH, int AT, int PAIR>
+__host__ __device__ static __forceinline__ uint32_t linear_wide_pair(uint32_t low, uint32_t upper, float scale,
+                                                                     float offset12, float offset16) {
+    constexpr int POSITION = AT + (WIDTH == 2 ? 8 * S + 2 * PAIR : 2 * S + PAIR);
+    constexpr uint32_t MASK = WIDTH == 2 ? 3u : 1u;
+    uint32_t l = S ? low >> (PAIR ? 12 : 4) : low << (PAIR ? 4 : 12);
+    uint32_t h = POSITION <= 16 ? upper << (16 - POSITION) % 32 : upper >> (POSITION - 16) % 32;
+    uint32_t q0 = linear_bits<MASK << 16>(h, linear_bits<0x0000f000u>(l, 0x45000000u));
+    uint32_t q1 = linear_bits<MASK << 20>(h, linear_bits<0x000f0000u>(l, 0x43000000u));
+    return linear_bf16x2(fmaf(linear_float(q0), scale, offset12), fmaf(linear_float(q1), scale, offset16));
 }
-template <int S, int WIDTH>
-__host__ __device__ static __forceinline__ void linear_wides(uint32_t low, uint32_t upper, float scale, float offset,
-                                                             uint32_t *a, uint32_t *b) {
-    *a = linear_bf16x2(fmaf(linear_wide<4 * S, WIDTH>(low, upper), scale, offset),
-                       fmaf(linear_wide<4 * S + 1, WIDTH>(low, upper), scale, offset));
-    *b = linear_bf16x2(fmaf(linear_wide<4 * S + 2, WIDTH>(low, upper), scale, offset),
-                       fmaf(linear_wide<4 * S + 3, WIDTH>(low, upper), scale, offset));
+template <int S, int WIDTH, int AT>
+__host__ __device__ static __forceinline__ void linear_wides(uint32_t low, uint32_t upper, float scale, float offset12,
+                                                             float offset16, uint32_t *a, uint32_t *b) {
+    *a = linear_wide_pair<S, WIDTH, AT, 0>(low, upper, scale, offset12, offset16);
+    *b = linear_wide_pair<S, WIDTH, AT, 1>(low, upper, scale, offset12, offset16);
 }
 
 struct linear_q5_k {
@@ -163,10 +178,13 @@ struct linear_q5_k {
         upper = *(const uint32_t *)(step + 512 + lane * 4);
         s.load(head, j, lane);
     }
+    template <int S, int AT>
+    __host__ __device__ __forceinline__ void row(uint32_t word, float2 sm, uint32_t *low, uint32_t *high) const {
+        linear_wides<S, 1, AT>(word, upper, sm.x, fmaf(-2048.0f, sm.x, -sm.y), fmaf(-128.0f, sm.x, -sm.y), low, high);
+    }
     template <int B, int S> __host__ __device__ __forceinline__ void fragment(uint32_t a[4]) const {
-        float2 s0 = s.get<B, 0>(), s1 = s.get<B, 1>();
-        linear_wides<S, 1>(B ? v.z : v.x, upper >> 16 * B, s0.x, fmaf(-128.0f, s0.x, -s0.y), &a[0], &a[2]);
-        linear_wides<S, 1>(B ? v.w : v.y, upper >> (16 * B + 8), s1.x, fmaf(-128.0f, s1.x, -s1.y), &a[1], &a[3]);
+        row<S, 16 * B>(B ? v.z : v.x, s.get<B, 0>(), &a[0], &a[2]);
+        row<S, 16 * B + 8>(B ? v.w : v.y, s.get<B, 1>(), &a[1], &a[3]);
     }
 };
 
@@ -187,8 +205,8 @@ struct linear_q6_k {
         uint32_t word = B ? s.y : s.x, bits = B ? upper.y : upper.x;
         float scale0 = fmaf(linear_byte15<S>(word), both.x, -32896.0f * both.x); // exact
         float scale1 = fmaf(linear_byte15<2 + S>(word), both.y, -32896.0f * both.y);
-        linear_wides<S, 2>(B ? v.z : v.x, bits, scale0, -160.0f * scale0, &a[0], &a[2]);
-        linear_wides<S, 2>(B ? v.w : v.y, bits >> 16, scale1, -160.0f * scale1, &a[1], &a[3]);
+        linear_wides<S, 2, 0>(B ? v.z : v.x, bits, scale0, -2080.0f * scale0, -160.0f * scale0, &a[0], &a[2]);
+        linear_wides<S, 2, 16>(B ? v.w : v.y, bits, scale1, -2080.0f * scale1, -160.0f * scale1, &a[1], &a[3]);
     }
 };
 

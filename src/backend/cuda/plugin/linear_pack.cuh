@@ -125,6 +125,12 @@ __host__ __device__ static inline uint32_t linear_nibble_word(const linear_sourc
     return word;
 }
 
+// Where the upper bits of value x (0..7) of a row of 8 * width bits are.
+__host__ __device__ static inline int linear_upper_bit(int x, int width) {
+    return (width == 2 ? 8 * (x / 4) + 2 * (x / 2 % 2) : x / 2) + 4 * (x % 2);
+}
+
+// Of q6_k a word is a block, with the rows g and g + 8; of q5_k it is both blocks of a step.
 __host__ __device__ static inline uint32_t linear_upper_word(const linear_source *s, int64_t n0, int64_t k0, int i) {
     bool q6 = s->type == LINEAR_FROM_Q6_K;
     int lane = q6 ? i / 2 : i, width = q6 ? 2 : 1;
@@ -132,7 +138,7 @@ __host__ __device__ static inline uint32_t linear_upper_word(const linear_source
     for (int y = 0; y < 32 / width; y++) {
         int x = y % 8, r = y / 8 % 2, b = q6 ? i % 2 : y / 16;
         int64_t col = k0 + 32 * b + linear_nibble_column(x, lane % 4);
-        word |= linear_value_high(s, n0 + lane / 4 + 8 * r, col) << width * y;
+        word |= linear_value_high(s, n0 + lane / 4 + 8 * r, col) << (y / 8 * 8 * width + linear_upper_bit(x, width));
     }
     return word;
 }
