@@ -2,6 +2,7 @@
 #include "backend/backend.h"
 
 #include "backend/cpu/cpu_backend.h"
+#include "backend/cuda/cuda_loader.h"
 #include "graph/op.h"
 
 #include <string.h>
@@ -13,6 +14,7 @@ typedef struct backend_entry {
 
 static const backend_entry backends[] = {
     {"cpu", mosa_cpu_open},
+    {"cuda", mosa_cuda_open},
 };
 
 mosa_status mosa_backend_open(const mosa_backend_options *options, mosa_backend **out, mosa_error *err) {
@@ -23,7 +25,7 @@ mosa_status mosa_backend_open(const mosa_backend_options *options, mosa_backend 
         return backends[i].open(options, device + name_len + (device[name_len] == ':'), out, err);
     }
     (void)mosa_fail(err, MOSA_ENOTFOUND, "no device '%.60s'", device);
-    return err ? mosa_hint(err, "devices are: cpu, cpu:avx2, cpu:ref") : MOSA_ENOTFOUND;
+    return err ? mosa_hint(err, "devices are: cpu, cpu:avx2, cpu:ref, cuda, cuda:N") : MOSA_ENOTFOUND;
 }
 
 static unsigned use_of(mosa_op op, int operand) {

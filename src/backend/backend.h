@@ -26,7 +26,7 @@ typedef struct mosa_kv_spec {
     int layers, kv_heads, head_width;
     int page_tokens;   // positions per page; a multiple of 16 that divides MOSA_ATTENTION_SPLIT
     int64_t pages;     // pages in the pool; a page id names the same slot in every layer
-    mosa_dtype dtype;  // MOSA_F32, MOSA_F16 or MOSA_Q8_0
+    mosa_dtype dtype;  // MOSA_F32, MOSA_F16; on a CPU also MOSA_Q8_0, on a GPU also MOSA_BF16
     int value_width;   // columns of a head's values; 0 = head_width
     bool value_in_key; // values are the first columns of the keys: no room is kept for them
 } mosa_kv_spec;
@@ -102,7 +102,7 @@ typedef struct mosa_drawn {
 typedef struct mosa_device_limits {
     double read_bytes_per_s; // streaming reads of memory beyond the caches
     double f32_ops_per_s;    // fused multiply-adds of f32, two operations each
-    double int8_ops_per_s;   // multiply-adds of int8 into wider sums, two operations each
+    double int8_ops_per_s;   // multiply-adds of int8 into wider sums, two operations each; 0 = not measured
     double matrix_ops_per_s; // dense matrix products on matrix units (bf16, f32 sums); 0 = it has none
 } mosa_device_limits;
 
@@ -162,7 +162,7 @@ struct mosa_backend {
 };
 
 typedef struct mosa_backend_options {
-    const char *device; // "cpu", "cpu:avx2" (no faster kernels), "cpu:ref" (plain C kernels only)
+    const char *device; // "cpu", "cpu:avx2" (no faster kernels), "cpu:ref" (plain C kernels only), "cuda", "cuda:N"
     int threads;        // 0 = all allowed CPUs
 } mosa_backend_options;
 

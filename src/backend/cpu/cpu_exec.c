@@ -6,6 +6,7 @@
 // Thread: exec_run by one thread at a time; kernels by the pool's threads, which only read the exec.
 #include "backend/cpu/cpu_backend.h"
 
+#include "backend/check.h"
 #include "base/clock.h"
 #include "graph/op.h"
 
@@ -16,11 +17,6 @@ typedef struct patch {
     int32_t node, operand, slot;
     mosa_value_kind kind; // INPUT or STATE
 } patch;
-
-typedef struct index_check {
-    int32_t node, slot;
-    int64_t count, bound; // MOSA_ROWS stands for the rows of the run
-} index_check;
 
 // Rows of an input that is taken from another exec's output; memory NULL for inputs that cannot be.
 typedef struct gather_buffer {
@@ -35,10 +31,10 @@ struct mosa_exec {
     unsigned char *memory; // the plan's arena, then one scratch area per thread
     size_t memory_bytes;
     unsigned char *scratch;
-    mosa_cpu_args *args;    // (n_nodes)
-    patch *patches;         // (n_patches)
-    index_check *checks;    // (n_checks)
-    gather_buffer *gathers; // (n_inputs) room for the rows that another exec left
+    mosa_cpu_args *args;      // (n_nodes)
+    patch *patches;           // (n_patches)
+    mosa_index_check *checks; // (n_checks)
+    gather_buffer *gathers;   // (n_inputs) room for the rows that another exec left
     int n_patches, n_checks;
     bool uses_segments;
     int32_t last_rows;       // of the last run
@@ -56,15 +52,10 @@ static const char *value_name(const mosa_graph *graph, mosa_value value) {
 static mosa_status check_weight(const mosa_exec *exec, const mosa_node *node, int operand, const mosa_weight *weight,
                                 mosa_error *err) {
     const mosa_graph *graph = exec->plan->graph;
-    const mosa_value_info *value = &graph->values[node->in[operand]];
     const char *name = value_name(graph, node->in[operand]);
     if (!weight) return mosa_fail(err, MOSA_EINVALID, "weight %.200s is missing", name);
+    MOSA_TRY(mosa_check_weight_view(graph, node, operand, &weight->view, err));
     bool table = node->op == MOSA_OP_EMBED, matrix = operand == mosa_op_matrix_operand(node->op);
-    // A vector is resident as f32 whatever the file holds, so its type may be either in the graph.
-    bool same =
-        (weight->view.dtype == value->dtype || !(table || matrix)) && (int)weight->view.n_dims == value->shape.ndim;
-    for (int i = 0; same && i < value->shape.ndim; i++) same = weight->view.dims[i] == value->shape.dim[i];
-    if (!same) return mosa_fail(err, MOSA_EINVALID, "weight %.200s is not of the graph's type and shape", name);
     bool ready = table    ? weight->uses & MOSA_WEIGHT_TABLE
                  : matrix ? (weight->uses & MOSA_WEIGHT_MATRIX) && (weight->packed || !exec->cpu->packs)
                           : weight->vector != NULL;
@@ -101,16 +92,6 @@ static mosa_status bind_operand(mosa_exec *exec, int32_t n, int operand, mosa_we
     }
 }
 
-// Indices that a kernel follows without looking: EMBED's ids and GATHER_ROWS' rows.
-static void add_check(mosa_exec *exec, int32_t n) {
-    const mosa_graph *graph = exec->plan->graph;
-    const mosa_node *node = &graph->nodes[n];
-    if (node->op != MOSA_OP_EMBED && node->op != MOSA_OP_GATHER_ROWS) return;
-    const mosa_value_info *index = &graph->values[node->in[node->op == MOSA_OP_EMBED ? 0 : 1]];
-    const mosa_value_info *from = &graph->values[node->in[node->op == MOSA_OP_EMBED ? 1 : 0]];
-    exec->checks[exec->n_checks++] = (index_check){n, index->slot, index->shape.dim[0], from->shape.dim[0]};
-}
-
 static mosa_status bind_node(mosa_exec *exec, int32_t n, mosa_weight *const *weights, mosa_error *err) {
     const mosa_plan *plan = exec->plan;
     const mosa_node *node = &plan->graph->nodes[n];
@@ -127,7 +108,7 @@ static mosa_status bind_node(mosa_exec *exec, int32_t n, mosa_weight *const *wei
         args->out_stride[i] = plan->row_stride[node->out[i]];
     }
     exec->uses_segments |= mosa_op_get(node->op)->stateful;
-    add_check(exec, n);
+    if (mosa_index_check_of(plan->graph, node, &exec->checks[exec->n_checks])) exec->n_checks++;
     return MOSA_OK;
 }
 
@@ -201,59 +182,10 @@ void mosa_cpu_exec_destroy(mosa_backend *backend, mosa_exec *exec) {
     free(exec);
 }
 
-static mosa_status check_segment(const mosa_segment *segment, int32_t number, int32_t row, int32_t rows,
-                                 mosa_error *err) {
-    if (segment->row_begin != row || segment->row_count <= 0 || segment->row_count > rows - row)
-        return mosa_fail(err, MOSA_EINVALID, "batch: segment %d does not continue at row %d", number, row);
-    if (segment->pos_begin < 0 || segment->pos_begin > INT32_MAX - segment->row_count - MOSA_ATTENTION_SPLIT)
-        return mosa_fail(err, MOSA_EINVALID, "batch: segment %d begins at position %d", number, segment->pos_begin);
-    return MOSA_OK;
-}
-
-static mosa_status check_batch(const mosa_exec *exec, const mosa_batch *batch, mosa_error *err) {
-    if (batch->rows <= 0 || batch->rows > exec->plan->max_rows)
-        return mosa_fail(err, MOSA_EINVALID, "batch: %d rows, the plan takes 1 to %lld", batch->rows,
-                         (long long)exec->plan->max_rows);
-    if (!exec->uses_segments) return MOSA_OK;
-    int32_t row = 0;
-    for (int32_t s = 0; s < batch->n_segments; s++) {
-        MOSA_TRY(check_segment(&batch->segments[s], s, row, batch->rows, err));
-        row += batch->segments[s].row_count;
-    }
-    if (row != batch->rows)
-        return mosa_fail(err, MOSA_EINVALID, "batch: segments cover %d of %d rows", row, batch->rows);
-    return MOSA_OK;
-}
-
 static mosa_status check_indices(const mosa_exec *exec, const mosa_batch *batch, const mosa_bindings *bindings,
                                  mosa_error *err) {
-    for (int c = 0; c < exec->n_checks; c++) {
-        const index_check *check = &exec->checks[c];
-        const int32_t *index = bindings->inputs[check->slot];
-        int64_t count = check->count == MOSA_ROWS ? batch->rows : check->count;
-        int64_t bound = check->bound == MOSA_ROWS ? batch->rows : check->bound;
-        for (int64_t i = 0; i < count; i++)
-            if (index[i] < 0 || index[i] >= bound)
-                return mosa_fail(err, MOSA_EINVALID, "%s: index %d of row %lld is not in [0, %lld)",
-                                 mosa_op_get(exec->plan->graph->nodes[check->node].op)->name, index[i], (long long)i,
-                                 (long long)bound);
-    }
-    return MOSA_OK;
-}
-
-// Every position that the batch reaches lies in a page of the pool.
-static mosa_status check_pages(const mosa_kv *kv, const mosa_batch *batch, mosa_error *err) {
-    for (int32_t s = 0; s < batch->n_segments; s++) {
-        const mosa_segment *segment = &batch->segments[s];
-        int64_t end = (int64_t)segment->pos_begin + segment->row_count;
-        if (!segment->pages || (int64_t)segment->n_pages * kv->spec.page_tokens < end)
-            return mosa_fail(err, MOSA_EINVALID, "batch: segment %d has %d pages for %lld positions", s,
-                             segment->n_pages, (long long)end);
-        for (int32_t i = 0; i < segment->n_pages; i++)
-            if (segment->pages[i] < 0 || segment->pages[i] >= kv->spec.pages)
-                return mosa_fail(err, MOSA_EINVALID, "batch: segment %d names page %d of %lld", s, segment->pages[i],
-                                 (long long)kv->spec.pages);
-    }
+    for (int c = 0; c < exec->n_checks; c++)
+        MOSA_TRY(mosa_check_index(&exec->checks[c], batch->rows, bindings->inputs[exec->checks[c].slot], err));
     return MOSA_OK;
 }
 
@@ -276,13 +208,8 @@ static mosa_status check_adapter(const mosa_exec *exec, const mosa_adapter *adap
 // Segments name adapters of the batch, and those fit the graph.
 static mosa_status check_adapters(const mosa_exec *exec, const mosa_batch *batch, mosa_error *err) {
     if (exec->adapter_slot < 0) return MOSA_OK;
-    if (batch->n_adapters < 0 || batch->n_adapters > exec->plan->max_rows)
-        return mosa_fail(err, MOSA_EINVALID, "batch: %d adapters", batch->n_adapters);
+    MOSA_TRY(mosa_check_adapter_numbers(batch, exec->plan->max_rows, err));
     for (int32_t a = 0; a < batch->n_adapters; a++) MOSA_TRY(check_adapter(exec, batch->adapters[a], a, err));
-    for (int32_t s = 0; s < batch->n_segments; s++)
-        if (batch->segments[s].adapter < 0 || batch->segments[s].adapter > batch->n_adapters)
-            return mosa_fail(err, MOSA_EINVALID, "batch: segment %d names adapter %d of %d", s,
-                             batch->segments[s].adapter, batch->n_adapters);
     return MOSA_OK;
 }
 
@@ -292,21 +219,12 @@ static mosa_status check_states(const mosa_exec *exec, const mosa_batch *batch, 
     for (int i = 0; i < graph->n_states; i++) {
         if (i == exec->adapter_slot) continue;
         if (!bindings->states || !bindings->states[i]) return mosa_fail(err, MOSA_EINVALID, "state %d is missing", i);
-        MOSA_TRY(check_pages(bindings->states[i], batch, err));
+        MOSA_TRY(mosa_check_pages(&bindings->states[i]->spec, batch, err));
     }
     for (int i = 0; i < exec->n_patches; i++) {
         const patch *p = &exec->patches[i];
         if (p->kind != MOSA_VALUE_STATE) continue;
-        const mosa_node *node = &graph->nodes[p->node];
-        const mosa_attrs *attrs = node->op == MOSA_OP_ROPE_KV_WRITE ? &node->attrs2 : &node->attrs;
-        const mosa_kv_spec *spec = &bindings->states[p->slot]->spec;
-        bool fits = attrs->attention.layer < spec->layers && attrs->attention.kv_heads == spec->kv_heads &&
-                    attrs->attention.head_width == spec->head_width &&
-                    attrs->attention.value_in_key == spec->value_in_key &&
-                    (spec->value_in_key || mosa_attention_value_width(attrs) == mosa_kv_value_width(spec));
-        if (!fits)
-            return mosa_fail(err, MOSA_EINVALID, "state %d does not fit layer %d of the graph", p->slot,
-                             attrs->attention.layer);
+        MOSA_TRY(mosa_check_state(&graph->nodes[p->node], &bindings->states[p->slot]->spec, p->slot, err));
     }
     return MOSA_OK;
 }
@@ -364,17 +282,11 @@ static const void *input_of(const mosa_exec *exec, const mosa_bindings *bindings
     return bindings->rows && bindings->rows[slot].exec ? exec->gathers[slot].memory : bindings->inputs[slot];
 }
 
-static int32_t node_rows(const mosa_exec *exec, const mosa_node *node, int32_t rows) {
-    const mosa_value_info *value = &exec->plan->graph->values[node->out[0]];
-    if (value->kind == MOSA_VALUE_STATE) value = &exec->plan->graph->values[node->in[0]];
-    return value->shape.dim[0] == MOSA_ROWS ? rows : (int32_t)value->shape.dim[0];
-}
-
 static void bind_run(mosa_exec *exec, const mosa_batch *batch, const mosa_bindings *bindings) {
     const mosa_graph *graph = exec->plan->graph;
     for (int n = 0; n < graph->n_nodes; n++) {
         exec->args[n].batch = batch;
-        exec->args[n].rows = node_rows(exec, &graph->nodes[n], batch->rows);
+        exec->args[n].rows = mosa_node_rows(graph, &graph->nodes[n], batch->rows);
     }
     for (int i = 0; i < exec->n_patches; i++) {
         const patch *p = &exec->patches[i];
@@ -425,7 +337,7 @@ mosa_status mosa_cpu_exec_run(mosa_exec *exec, const mosa_batch *batch, const mo
     for (int i = 0; i < graph->n_inputs; i++)
         if (!bindings->inputs[i] && !(bindings->rows && bindings->rows[i].exec))
             return mosa_fail(err, MOSA_EINVALID, "input %d is missing", i);
-    MOSA_TRY(check_batch(exec, batch, err));
+    MOSA_TRY(mosa_check_batch(batch, exec->plan->max_rows, exec->uses_segments, err));
     MOSA_TRY(gather_inputs(exec, batch, bindings, err));
     MOSA_TRY(check_indices(exec, batch, bindings, err));
     MOSA_TRY(check_states(exec, batch, bindings, err));

@@ -1,25 +1,15 @@
 // KV pages: one pool per model, zeroed by the system when first touched.
+#include "backend/check.h"
 #include "backend/cpu/cpu_backend.h"
 #include "backend/cpu/kv_page.h"
 
 #include <stdlib.h>
 
 static mosa_status check_spec(const mosa_kv_spec *spec, mosa_error *err) {
-    if (spec->layers <= 0 || spec->layers > 1 << 16 || spec->kv_heads <= 0 || spec->kv_heads > 1 << 16 ||
-        spec->head_width <= 0 || spec->head_width > MOSA_HEAD_WIDTH_MAX)
-        return mosa_fail(err, MOSA_EINVALID, "kv: %d layers of %d heads of %d columns are out of range", spec->layers,
-                         spec->kv_heads, spec->head_width);
-    if (spec->value_width < 0 || spec->value_width > MOSA_HEAD_WIDTH_MAX ||
-        (spec->value_in_key && spec->value_width > spec->head_width))
-        return mosa_fail(err, MOSA_EINVALID, "kv: values of %d columns are out of range", spec->value_width);
-    if (spec->page_tokens <= 0 || spec->page_tokens % 16 || MOSA_ATTENTION_SPLIT % spec->page_tokens)
-        return mosa_fail(err, MOSA_EINVALID, "kv: %d positions per page, must be a multiple of 16 that divides %d",
-                         spec->page_tokens, (int)MOSA_ATTENTION_SPLIT);
+    MOSA_TRY(mosa_check_kv_spec(spec, err));
     if (spec->dtype != MOSA_F32 && spec->dtype != MOSA_F16 && spec->dtype != MOSA_Q8_0)
         return mosa_fail(err, MOSA_EUNSUPPORTED, "kv: pages are f32, f16 or q8_0, not %s",
                          mosa_dtype_name(spec->dtype));
-    if (spec->pages <= 0 || spec->pages > INT32_MAX)
-        return mosa_fail(err, MOSA_EINVALID, "kv: %lld pages are out of range", (long long)spec->pages);
     return MOSA_OK;
 }
 

@@ -1,27 +1,10 @@
 // Weights made resident: matrices packed into panels by all threads, vectors as f32, tables left where they are.
 #include "backend/cpu/cpu_backend.h"
 
+#include "backend/check.h"
 #include "backend/cpu/pack.h"
 
 #include <stdlib.h>
-
-// What a file claims must hold before any kernel reads through it.
-static mosa_status check_view(const mosa_tensor_view *view, unsigned uses, mosa_error *err) {
-    const char *name = view->name ? view->name : "weight";
-    size_t bytes = 0;
-    int64_t elements = 1;
-    bool valid = view->n_dims >= 1 && view->n_dims <= MOSA_TENSOR_DIMS_MAX;
-    for (uint32_t i = 0; valid && i < view->n_dims; i++)
-        valid = view->dims[i] > 0 && !__builtin_mul_overflow(elements, view->dims[i], &elements);
-    if (!valid || elements != view->n_elements || !mosa_dtype_bytes(view->dtype, elements, &bytes) ||
-        bytes != view->bytes || !view->data || (view->parts && (view->n_dims != 3 || uses != MOSA_WEIGHT_MATRIX)) ||
-        view->dims[view->n_dims - 1] % mosa_dtype_traits_of(view->dtype)->block_len)
-        return mosa_fail(err, MOSA_ECORRUPT, "%.200s: its shape and its bytes do not agree", name);
-    if (!mosa_dtype_traits_of(view->dtype)->to_f32)
-        return mosa_fail(err, MOSA_EUNSUPPORTED, "%.200s: %s cannot be computed with", name,
-                         mosa_dtype_name(view->dtype));
-    return MOSA_OK;
-}
 
 static mosa_status make_vector(mosa_cpu_backend *cpu, mosa_weight *weight, mosa_error *err) {
     const mosa_tensor_view *view = &weight->view;
@@ -86,7 +69,7 @@ static mosa_status make_matrix(mosa_cpu_backend *cpu, mosa_weight *weight, mosa_
 
 mosa_status mosa_cpu_weight_create(mosa_backend *backend, const mosa_tensor_view *view, unsigned uses,
                                    mosa_weight **out, mosa_error *err) {
-    MOSA_TRY(check_view(view, uses, err));
+    MOSA_TRY(mosa_check_view(view, uses, err));
     mosa_weight *weight = calloc(1, sizeof *weight);
     if (!weight) return mosa_fail(err, MOSA_ENOMEM, "%.200s: out of memory", view->name ? view->name : "weight");
     weight->view = *view;

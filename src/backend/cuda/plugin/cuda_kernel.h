@@ -38,7 +38,8 @@ typedef struct mosa_cuda_lora {
 typedef struct mosa_cuda_batch {
     int32_t rows, n_segments;
     int32_t max_rows_of_segment;
-    int32_t max_position;              // largest pos_begin + row_count - 1; -1 without segments
+    int32_t max_position; // at least the largest pos_begin + row_count - 1; -1 without segments. A captured step keeps
+                          // it rounded up: what lies beyond a sequence's own end is the kernel's to skip
     const mosa_cuda_segment *segments; // device (n_segments)
     const int32_t *pages;              // device
     const int32_t *row_segment;        // device (rows) segment of a row
@@ -97,8 +98,11 @@ struct mosa_kv {
 extern "C" {
 #endif
 
-// generic.cu: a launcher for every op but QUANTIZE_ROWS.
+// generic.cu, rows.cu: a launcher for every op but QUANTIZE_ROWS. The plain LINEAR and EXPERT_LINEAR read
+// weight->table.
 void mosa_cuda_kernels_generic(mosa_cuda_kernel table[MOSA_OP_COUNT]);
+cudaError_t mosa_cuda_generic_linear_launch(const mosa_cuda_args *args, cudaStream_t stream);
+cudaError_t mosa_cuda_generic_expert_linear_launch(const mosa_cuda_args *args, cudaStream_t stream);
 
 // linear*.cu (MOSA_CUDA_LINEAR defined): LINEAR and EXPERT_LINEAR. pack uploads a matrix or stack of matrices (which
 // may lie in parts) and sets packed, packed_bytes, layout, n, k, experts; a type that it has no layout for leaves

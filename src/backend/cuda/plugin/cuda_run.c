@@ -1,0 +1,214 @@
+// Running a step: check, send, launch, fetch.
+//
+// Steps of few rows are captured as CUDA graphs, one for each (rows, segments, adapters, longest segment, rounded
+// position): the second step of a kind is captured, later ones are one launch. Nothing is allocated but when a graph
+// is captured or a batch's page lists or positions outgrow what was reserved.
+#include "backend/cuda/plugin/cuda_exec.h"
+
+#include "graph/op.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+// --- checks ---------------------------------------------------------------------------------------------------------
+
+// Whether what an adapter has for every LORA node fits that node's operands.
+static bool adapter_fits(const mosa_graph *graph, const mosa_adapter *adapter) {
+    if (adapter->n_targets != graph->n_weights) return false;
+    for (int n = 0; n < graph->n_nodes; n++) {
+        const mosa_node *node = &graph->nodes[n];
+        if (node->op != MOSA_OP_LORA) continue;
+        const mosa_cuda_lora_shape *shape = &adapter->shapes[node->attrs.lora.target];
+        if (shape->rank &&
+            (shape->rank > node->attrs.lora.rank || shape->n != graph->values[node->in[0]].shape.dim[1] ||
+             shape->k != graph->values[node->in[1]].shape.dim[1]))
+            return false;
+    }
+    return true;
+}
+
+static mosa_status check_states(const mosa_exec *exec, const mosa_batch *batch, const mosa_bindings *bindings,
+                                mosa_error *err) {
+    const mosa_graph *graph = exec->plan->graph;
+    for (int i = 0; i < graph->n_states; i++) {
+        if (i == exec->adapter_slot) continue;
+        if (!bindings->states || !bindings->states[i]) return mosa_fail(err, MOSA_EINVALID, "state %d is missing", i);
+        MOSA_TRY(mosa_check_pages(&bindings->states[i]->spec, batch, err));
+    }
+    for (int i = 0; i < exec->n_patches; i++) {
+        const mosa_cuda_patch *p = &exec->patches[i];
+        if (p->kind == MOSA_VALUE_STATE)
+            MOSA_TRY(mosa_check_state(&graph->nodes[p->node], &bindings->states[p->slot]->spec, p->slot, err));
+    }
+    return MOSA_OK;
+}
+
+static mosa_status check(const mosa_exec *exec, const mosa_batch *batch, const mosa_bindings *bindings,
+                         mosa_error *err) {
+    const mosa_graph *graph = exec->plan->graph;
+    for (int i = 0; i < graph->n_inputs; i++)
+        if (!bindings->inputs[i]) return mosa_fail(err, MOSA_EINVALID, "input %d is missing", i);
+    MOSA_TRY(mosa_check_batch(batch, exec->plan->max_rows, exec->uses_segments, err));
+    for (int c = 0; c < exec->n_checks; c++)
+        MOSA_TRY(mosa_check_index(&exec->checks[c], batch->rows, bindings->inputs[exec->checks[c].slot], err));
+    MOSA_TRY(check_states(exec, batch, bindings, err));
+    if (exec->adapter_slot < 0) return MOSA_OK;
+    MOSA_TRY(mosa_check_adapter_numbers(batch, exec->plan->max_rows, err));
+    for (int32_t a = 0; a < batch->n_adapters; a++)
+        if (!adapter_fits(graph, batch->adapters[a]))
+            return mosa_fail(err, MOSA_EINVALID, "batch: adapter %d does not fit the graph", a);
+    return MOSA_OK;
+}
+
+// --- launching ------------------------------------------------------------------------------------------------------
+
+// All nodes, then the copies of the outputs, on the step's stream.
+static mosa_status launch_all(mosa_exec *exec, mosa_error *err) {
+    const mosa_plan *plan = exec->plan;
+    const mosa_graph *graph = plan->graph;
+    cudaStream_t stream = exec->cuda->stream;
+    for (int i = 0; i < graph->n_nodes; i++) {
+        int32_t n = plan->order[i];
+        if (exec->profile) (void)cudaEventRecord(exec->events[i], stream);
+        cudaError_t error = exec->cuda->kernels[graph->nodes[n].op].launch(&exec->args[n], stream);
+        if (error != cudaSuccess) return mosa_cuda_fail(err, error, mosa_op_get(graph->nodes[n].op)->name);
+    }
+    if (exec->profile) (void)cudaEventRecord(exec->events[graph->n_nodes], stream);
+    for (int i = 0; i < graph->n_outputs; i++) {
+        mosa_value v = graph->outputs[i];
+        const mosa_value_info *value = &graph->values[v];
+        if (value->kind != MOSA_VALUE_COMPUTED) continue;
+        int64_t rows = value->shape.dim[0] == MOSA_ROWS ? exec->batch.rows : value->shape.dim[0];
+        if (value->shape.ndim < 2 && value->shape.dim[0] != MOSA_ROWS) rows = 1;
+        MOSA_CUDA_TRY(cudaMemcpyAsync(exec->host_out + exec->out_at[i], exec->memory + plan->offset[v],
+                                      (size_t)rows * (size_t)plan->row_stride[v], cudaMemcpyDeviceToHost, stream),
+                      "outputs", err);
+    }
+    return MOSA_OK;
+}
+
+void mosa_cuda_exec_forget_graphs(mosa_exec *exec) {
+    for (int i = 0; i < exec->n_graphs; i++)
+        if (exec->graphs[i].exec) (void)cudaGraphExecDestroy(exec->graphs[i].exec);
+    exec->n_graphs = 0;
+}
+
+// Rounds up to 1 or 1.5 times a power of two, in whole splits: kernels skip what lies beyond a sequence's end.
+static int32_t round_position(int32_t position) {
+    int64_t end = MOSA_ATTENTION_SPLIT;
+    while (end <= position) {
+        if (end + end / 2 > position && end / 2 % MOSA_ATTENTION_SPLIT == 0) return (int32_t)(end + end / 2) - 1;
+        end *= 2;
+    }
+    return end > INT32_MAX ? position : (int32_t)end - 1;
+}
+
+// The entry of a key: found, or made in the place of the one used longest ago.
+static mosa_cuda_graph *graph_of(mosa_exec *exec, const mosa_cuda_graph_key *key) {
+    mosa_cuda_graph *oldest = &exec->graphs[0];
+    for (int i = 0; i < exec->n_graphs; i++) {
+        mosa_cuda_graph *graph = &exec->graphs[i];
+        if (memcmp(&graph->key, key, sizeof *key) == 0) return graph;
+        if (graph->used < oldest->used) oldest = graph;
+    }
+    if (exec->n_graphs < MOSA_CUDA_GRAPHS_MAX)
+        oldest = &exec->graphs[exec->n_graphs++];
+    else if (oldest->exec)
+        (void)cudaGraphExecDestroy(oldest->exec);
+    *oldest = (mosa_cuda_graph){.key = *key};
+    return oldest;
+}
+
+static mosa_status capture(mosa_exec *exec, mosa_cuda_graph *graph, mosa_error *err) {
+    cudaStream_t stream = exec->cuda->stream;
+    cudaGraph_t captured = NULL;
+    MOSA_CUDA_TRY(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), "capture", err);
+    mosa_status status = launch_all(exec, err);
+    cudaError_t error = cudaStreamEndCapture(stream, &captured);
+    if (status == MOSA_OK && error == cudaSuccess) error = cudaGraphInstantiate(&graph->exec, captured, 0);
+    if (captured) (void)cudaGraphDestroy(captured);
+    if (status == MOSA_OK && error != cudaSuccess) status = mosa_cuda_fail(err, error, "capture");
+    if (status != MOSA_OK) graph->exec = NULL;
+    return status;
+}
+
+// Whether a step is short enough, and common enough, to be worth capturing.
+static bool may_capture(const mosa_exec *exec) {
+    return !exec->graphs_off && !exec->profile && exec->batch.rows <= MOSA_CUDA_GRAPH_ROWS_MAX &&
+           exec->batch.max_rows_of_segment <= 8;
+}
+
+static mosa_status launch(mosa_exec *exec, const mosa_bindings *bindings, mosa_error *err) {
+    const mosa_cuda_batch *batch = &exec->batch;
+    bool capturable = may_capture(exec);
+    if (capturable && exec->uses_segments) exec->batch.max_position = round_position(batch->max_position);
+    MOSA_TRY(mosa_cuda_exec_reserve_scratch(exec, batch->rows, batch->max_position, err));
+    if (!capturable) return launch_all(exec, err);
+    mosa_cuda_graph_key key;
+    memset(&key, 0, sizeof key);
+    key.rows = batch->rows;
+    key.n_segments = batch->n_segments;
+    key.n_adapters = batch->n_adapters;
+    key.max_rows_of_segment = batch->max_rows_of_segment;
+    key.max_position = batch->max_position;
+    key.state = exec->plan->graph->n_states && bindings->states ? bindings->states[0] : NULL;
+    mosa_cuda_graph *graph = graph_of(exec, &key);
+    bool seen = graph->used != 0;
+    graph->used = exec->runs;
+    if (!seen) return launch_all(exec, err);
+    if (!graph->exec && capture(exec, graph, NULL) != MOSA_OK) {
+        exec->graphs_off = true; // a kernel that cannot be captured still runs
+        return launch_all(exec, err);
+    }
+    MOSA_CUDA_TRY(cudaGraphLaunch(graph->exec, exec->cuda->stream), "step", err);
+    return MOSA_OK;
+}
+
+static mosa_status read_times(mosa_exec *exec, mosa_error *err) {
+    const mosa_plan *plan = exec->plan;
+    for (int i = 0; i < plan->graph->n_nodes; i++) {
+        float ms = 0;
+        MOSA_CUDA_TRY(cudaEventElapsedTime(&ms, exec->events[i], exec->events[i + 1]), "profile", err);
+        exec->times[plan->order[i]] = (int64_t)((double)ms * 1e6);
+    }
+    return MOSA_OK;
+}
+
+mosa_status mosa_cuda_exec_run(mosa_exec *exec, const mosa_batch *batch, const mosa_bindings *bindings,
+                               mosa_error *err) {
+    const mosa_graph *graph = exec->plan->graph;
+    cudaStream_t stream = exec->cuda->stream;
+    MOSA_TRY(check(exec, batch, bindings, err));
+    MOSA_TRY(mosa_cuda_use(&exec->cuda->base, err));
+    exec->runs++;
+    size_t bytes = 0;
+    MOSA_TRY(mosa_cuda_step_fill(exec, batch, bindings, &bytes, err));
+    if (bytes)
+        MOSA_CUDA_TRY(cudaMemcpyAsync(exec->step, exec->host_step, bytes, cudaMemcpyHostToDevice, stream), "step", err);
+    MOSA_TRY(launch(exec, bindings, err));
+    MOSA_CUDA_TRY(cudaStreamSynchronize(stream), "step", err);
+    if (exec->profile) MOSA_TRY(read_times(exec, err));
+    for (int i = 0; i < graph->n_outputs; i++) {
+        const mosa_value_info *value = &graph->values[graph->outputs[i]];
+        bindings->outputs[i] = value->kind == MOSA_VALUE_INPUT ? bindings->inputs[value->slot]
+                                                               : (const void *)(exec->host_out + exec->out_at[i]);
+    }
+    return MOSA_OK;
+}
+
+void mosa_cuda_exec_profile(mosa_exec *exec, bool on) {
+    int n_events = exec->plan->graph->n_nodes + 1;
+    exec->profile = false;
+    for (int i = 0; exec->events && i < n_events; i++) {
+        if (exec->events[i]) (void)cudaEventDestroy(exec->events[i]);
+        exec->events[i] = NULL;
+    }
+    if (!on) return;
+    for (int i = 0; i < n_events; i++)
+        if (cudaEventCreate(&exec->events[i]) != cudaSuccess) return; // no times then
+    exec->profile = true;
+}
+
+const int64_t *mosa_cuda_exec_times(const mosa_exec *exec) {
+    return exec->profile ? exec->times : NULL;
+}
