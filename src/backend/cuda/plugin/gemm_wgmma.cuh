@@ -149,12 +149,11 @@ template <class S> struct gemm_consumer {
     template <int P> __device__ __forceinline__ void step(int accumulate) {
         uint64_t b = hopper_descriptor(s.stages + slot * S::STAGE);
         hopper_barrier_wait(s.full + 8 * slot, phase, 2);
-        if (S::PLAIN) fetch(f[P ^ 1]);
         hopper_mma_fence();
 #pragma unroll
         for (int i = 0; i < 4; i++) hopper_mma_rs<S::BN>(acc, f[P][i], b + 2 * i, i ? 1 : accumulate);
         hopper_mma_commit();
-        if (!S::PLAIN) fetch(f[P ^ 1]);
+        fetch(f[P ^ 1]);
         hopper_mma_wait<0>();
         release(slot);
         if (++slot == S::STAGES) slot = 0, phase ^= 1;
