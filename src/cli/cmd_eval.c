@@ -78,6 +78,7 @@ static const mosa_option options[] = {
      .type = MOSA_OPTION_BOOL,
      .help = "Print one JSON object instead of a table.",
      MOSA_OPTION_FIELD(eval_values, json)},
+    MOSA_LOCAL_ADAPTER_OPTION(eval_values),
     MOSA_LOCAL_ENGINE_OPTIONS(eval_values),
 };
 static const mosa_option_table table = {.options = options, .n_options = MOSA_COUNT(options)};
@@ -153,6 +154,7 @@ static mosa_status evaluate(const eval_values *values, const mosa_eval_task *tas
                               .context = window,
                               .max_tokens = values->answer_tokens,
                               .chat = values->chat,
+                              .adapter = values->local.adapter ? MOSA_LOCAL_ADAPTER : NULL,
                               .outcomes = values->outcomes,
                               .progress = terminal ? draw : NULL,
                               .user = &begin};

@@ -10,7 +10,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#define ADAPTER_NAME "adapter"
 enum { ADAPTER_RANK_MAX = 1024 };
 
 mosa_status mosa_local_open(const char *name, const mosa_local_flags *flags, int max_sequences, mosa_engine **out,
@@ -34,7 +33,8 @@ mosa_status mosa_local_open(const char *name, const mosa_local_flags *flags, int
     }
     mosa_engine *engine;
     MOSA_TRY(mosa_engine_open(&options, &engine, err));
-    mosa_status status = flags->adapter ? mosa_engine_adapter_load(engine, ADAPTER_NAME, flags->adapter, err) : MOSA_OK;
+    mosa_status status =
+        flags->adapter ? mosa_engine_adapter_load(engine, MOSA_LOCAL_ADAPTER, flags->adapter, err) : MOSA_OK;
     if (status == MOSA_OK)
         *out = engine;
     else
@@ -113,7 +113,7 @@ mosa_status mosa_local_answer_tokens(mosa_engine *engine, const mosa_local_flags
     request.tokens = tokens;
     request.n_tokens = n_tokens;
     request.max_tokens = flags->max_tokens;
-    if (flags->adapter) request.adapter = ADAPTER_NAME;
+    if (flags->adapter) request.adapter = MOSA_LOCAL_ADAPTER;
     MOSA_AUTO_FREE char *constraint = NULL;
     MOSA_TRY(read_constraint(flags, &constraint, &request.constraint, err));
     request.sampling.temperature = (float)flags->temperature;

@@ -19,6 +19,8 @@ typedef struct mosa_local_flags {
     bool stats;
 } mosa_local_flags;
 
+#define MOSA_LOCAL_ADAPTER "adapter" // the name that local.adapter is loaded under
+
 // Rows for a command's table; `values` is the type of its values, whose member `local` is a mosa_local_flags.
 #define MOSA_LOCAL_ENGINE_OPTIONS(values)                                                                              \
     {.flag = "--threads",                                                                                              \

@@ -22,6 +22,7 @@ typedef struct mosa_eval_options {
     int64_t context;      // loss: tokens per window
     int64_t max_tokens;   // longest answer
     bool chat;            // questions go through the model's chat template
+    const char *adapter;  // name of one that the engine has loaded, or NULL
     const char *outcomes; // JSON lines of every record's outcome, or NULL
     // Called now and then with the finished requests of all; may be NULL.
     void (*progress)(void *user, size_t done, size_t all);

@@ -34,9 +34,10 @@ typedef struct flight {
     size_t next_prompt; // index of the prompt token that the next prompt event scores
 } flight;
 
-static mosa_status submit(mosa_engine *engine, mosa_eval_job *job, flight *slot, mosa_error *err) {
+static mosa_status submit(mosa_engine *engine, mosa_eval_job *job, const char *adapter, flight *slot, mosa_error *err) {
     mosa_request request = mosa_request_default();
     bool scores = job->score_from < job->n_tokens;
+    request.adapter = adapter;
     request.tokens = job->tokens;
     request.n_tokens = job->n_tokens;
     request.sampling.temperature = 0;
@@ -72,12 +73,12 @@ static flight *find(flight *slots, uint64_t id) {
 }
 
 // Fills free slots; a job that cannot run is marked and skipped, a full queue waits for the next step.
-static mosa_status fill(mosa_eval_batch *batch, mosa_engine *engine, flight *slots, size_t *next, size_t *done,
-                        mosa_error *err) {
+static mosa_status fill(mosa_eval_batch *batch, mosa_engine *engine, const char *adapter, flight *slots, size_t *next,
+                        size_t *done, mosa_error *err) {
     for (int i = 0; i < MOSA_EVAL_IN_FLIGHT && *next < batch->n_jobs; i++) {
         if (slots[i].id) continue;
         mosa_eval_job *job = &batch->jobs[*next];
-        mosa_status status = submit(engine, job, &slots[i], &job->error);
+        mosa_status status = submit(engine, job, adapter, &slots[i], &job->error);
         if (status != MOSA_OK) slots[i].id = 0;
         if (status == MOSA_EBUSY) return MOSA_OK;
         if (status == MOSA_ENOMEM) return mosa_fail(err, status, "%s", job->error.message);
@@ -96,7 +97,7 @@ mosa_status mosa_eval_batch_run(mosa_eval_batch *batch, mosa_engine *engine, con
     flight slots[MOSA_EVAL_IN_FLIGHT] = {0};
     size_t next = 0, done = 0;
     while (done < batch->n_jobs) {
-        MOSA_TRY(fill(batch, engine, slots, &next, &done, err));
+        MOSA_TRY(fill(batch, engine, options->adapter, slots, &next, &done, err));
         if (done == batch->n_jobs) break;
         const mosa_event *events;
         int n;

@@ -42,6 +42,9 @@ size_t mosa_checkpoint_tensor_count(const mosa_checkpoint *checkpoint); // weigh
 // Steps of a run's checkpoints, ascending; *steps is the caller's to free. A run without any gives 0.
 MOSA_MUST_USE mosa_status mosa_checkpoint_list(const char *run, int64_t **steps, size_t *count, mosa_error *err);
 
+// Removes all checkpoints of a run.
+MOSA_MUST_USE mosa_status mosa_checkpoint_clear(const char *run, mosa_error *err);
+
 // What a checkpoint of these tensors takes on the disk, but for the files: to be checked before a run begins.
 uint64_t mosa_checkpoint_bytes(const mosa_params *params, size_t moment_bytes);
 

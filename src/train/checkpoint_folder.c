@@ -105,6 +105,14 @@ mosa_status mosa_checkpoint_clean(const char *run, mosa_error *err) {
     return status;
 }
 
+mosa_status mosa_checkpoint_clear(const char *run, mosa_error *err) {
+    MOSA_AUTO_FREE int64_t *steps = NULL;
+    size_t count = 0;
+    MOSA_TRY(mosa_checkpoint_list(run, &steps, &count, err));
+    for (size_t i = 0; i < count; i++) MOSA_TRY(mosa_checkpoint_remove(run, steps[i], err));
+    return MOSA_OK;
+}
+
 mosa_status mosa_checkpoint_sync_folder(const char *folder, mosa_error *err) {
     MOSA_AUTO(mosa_auto_close) int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0 || fsync(fd) != 0) return mosa_fail_errno(err, errno, "%s: cannot sync", folder);
