@@ -9,6 +9,7 @@
 
 enum { CAPABILITY_MIN = 80, DRIVER_MIN = 12000 }; // compute capability 8.0; drivers of CUDA 12 and later
 enum { FREE_BYTES_MIN = 256 << 20 };
+enum { KEPT_BYTES = 512 << 20 }; // not offered to callers: captured steps, longer page lists, scratch of long contexts
 
 mosa_status mosa_cuda_fail(mosa_error *err, cudaError_t error, const char *what) {
     (void)cudaGetLastError(); // what is not sticky is forgotten
@@ -130,6 +131,15 @@ mosa_status mosa_cuda_measure(mosa_backend *backend, mosa_device_limits *limits,
     return MOSA_OK;
 }
 
+static mosa_status memory(mosa_backend *backend, int64_t *total, int64_t *available, mosa_error *err) {
+    size_t all, unused;
+    MOSA_TRY(mosa_cuda_use(backend, err));
+    MOSA_CUDA_TRY(cudaMemGetInfo(&unused, &all), "memory", err);
+    *total = (int64_t)all;
+    *available = unused > KEPT_BYTES ? (int64_t)unused - KEPT_BYTES : 0;
+    return MOSA_OK;
+}
+
 static const mosa_backend_ops cuda_ops = {
     .name = "cuda",
     .destroy = destroy,
@@ -148,8 +158,11 @@ static const mosa_backend_ops cuda_ops = {
     .exec_create = mosa_cuda_exec_create,
     .exec_destroy = mosa_cuda_exec_destroy,
     .exec_run = mosa_cuda_exec_run,
+    .exec_read = mosa_cuda_exec_read,
+    .exec_draw = mosa_cuda_exec_draw,
     .exec_profile = mosa_cuda_exec_profile,
     .exec_times = mosa_cuda_exec_times,
+    .memory = memory,
     .measure = mosa_cuda_measure,
 };
 

@@ -68,6 +68,10 @@ mosa_status mosa_cuda_exec_create(mosa_backend *backend, const mosa_plan *plan, 
 void mosa_cuda_exec_destroy(mosa_backend *backend, mosa_exec *exec);
 mosa_status mosa_cuda_exec_run(mosa_exec *exec, const mosa_batch *batch, const mosa_bindings *bindings,
                                mosa_error *err);
+mosa_status mosa_cuda_exec_read(mosa_exec *exec, int output, const int32_t *index, int32_t n, float *out,
+                                mosa_error *err);
+mosa_status mosa_cuda_exec_draw(mosa_exec *exec, int output, const mosa_draw *draws, int32_t n, mosa_drawn *drawn,
+                                mosa_error *err);
 void mosa_cuda_exec_profile(mosa_exec *exec, bool on);
 const int64_t *mosa_cuda_exec_times(const mosa_exec *exec);
 

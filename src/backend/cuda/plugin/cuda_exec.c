@@ -71,19 +71,31 @@ static mosa_status bind_node(mosa_exec *exec, int32_t n, mosa_weight *const *wei
     return MOSA_OK;
 }
 
-// Offsets of the outputs in their pinned block, which is made here.
-static mosa_status allocate_outputs(mosa_exec *exec, mosa_error *err) {
+// Offsets of the outputs in their pinned block, which the first run that wants it makes.
+static void place_outputs(mosa_exec *exec) {
     const mosa_plan *plan = exec->plan;
     const mosa_graph *graph = plan->graph;
-    size_t total = 0;
     for (int i = 0; i < graph->n_outputs; i++) {
         const mosa_value_info *value = &graph->values[graph->outputs[i]];
         int64_t rows = value->shape.dim[0] == MOSA_ROWS ? plan->max_rows : value->shape.dim[0];
         if (value->shape.ndim < 2 && value->shape.dim[0] != MOSA_ROWS) rows = 1;
-        exec->out_at[i] = total;
-        total += ((size_t)rows * (size_t)plan->row_stride[graph->outputs[i]] + 255) / 256 * 256;
+        exec->out_at[i] = exec->out_bytes;
+        exec->out_bytes += ((size_t)rows * (size_t)plan->row_stride[graph->outputs[i]] + 255) / 256 * 256;
     }
-    MOSA_CUDA_TRY(cudaHostAlloc((void **)&exec->host_out, total ? total : 1, 0), "pinned memory for outputs", err);
+}
+
+// Room for the rows that other execs leave, for every input of f32 rows.
+static mosa_status allocate_gathers(mosa_exec *exec, mosa_error *err) {
+    const mosa_graph *graph = exec->plan->graph;
+    for (int v = 0; v < graph->n_values; v++) {
+        const mosa_value_info *value = &graph->values[v];
+        bool rows = value->shape.ndim == 2 && value->shape.dim[0] == MOSA_ROWS && value->dtype == MOSA_F32;
+        if (value->kind != MOSA_VALUE_INPUT || !rows) continue;
+        mosa_cuda_gather *gather = &exec->gathers[value->slot];
+        gather->width = value->shape.dim[1];
+        MOSA_TRY(mosa_cuda_alloc((void **)&gather->to,
+                                 (size_t)exec->plan->max_rows * (size_t)gather->width * sizeof(float), "rows", err));
+    }
     return MOSA_OK;
 }
 
@@ -92,14 +104,17 @@ static mosa_status allocate(mosa_exec *exec, mosa_error *err) {
     const mosa_graph *graph = plan->graph;
     size_t nodes = (size_t)graph->n_nodes + 1;
     exec->args = calloc(nodes, sizeof *exec->args);
+    exec->packed = calloc(nodes, sizeof *exec->packed);
+    exec->skipped = calloc(nodes, sizeof *exec->skipped);
     exec->patches = calloc(nodes * MOSA_NODE_INPUTS_MAX, sizeof *exec->patches);
     exec->checks = calloc(nodes, sizeof *exec->checks);
     exec->times = calloc(nodes, sizeof *exec->times);
     exec->events = calloc(nodes, sizeof(cudaEvent_t));
     exec->out_at = calloc((size_t)graph->n_outputs + 1, sizeof *exec->out_at);
     exec->input_at = calloc((size_t)graph->n_inputs + 1, sizeof *exec->input_at);
-    if (!exec->args || !exec->patches || !exec->checks || !exec->times || !exec->events || !exec->out_at ||
-        !exec->input_at)
+    exec->gathers = calloc((size_t)graph->n_inputs + 1, sizeof *exec->gathers);
+    if (!exec->packed || !exec->skipped || !exec->args || !exec->patches || !exec->checks || !exec->times ||
+        !exec->events || !exec->out_at || !exec->input_at || !exec->gathers)
         return mosa_fail(err, MOSA_ENOMEM, "cuda: out of memory");
     exec->arena_bytes = ((size_t)plan->arena_bytes + 255) / 256 * 256;
     MOSA_TRY(mosa_cuda_alloc((void **)&exec->memory, exec->arena_bytes, "activations", err));
@@ -107,7 +122,40 @@ static mosa_status allocate(mosa_exec *exec, mosa_error *err) {
     enum { PAGES_AT_FIRST = 1 << 16 };
     MOSA_TRY(mosa_cuda_exec_reserve_step(
         exec, mosa_cuda_step_bytes_max(graph, plan->max_rows) + PAGES_AT_FIRST * sizeof(int32_t), err));
-    return allocate_outputs(exec, err);
+    MOSA_CUDA_TRY(cudaEventCreateWithFlags(&exec->sent, cudaEventDisableTiming), "event", err);
+    place_outputs(exec);
+    return allocate_gathers(exec, err);
+}
+
+static bool packs(mosa_op op) { // rows.h
+    return op == MOSA_OP_RMS_NORM || op == MOSA_OP_LAYER_NORM || op == MOSA_OP_ADD_RMS_NORM || op == MOSA_OP_GATED_ACT;
+}
+
+static int stage_of(const mosa_plan *plan, int32_t node) {
+    for (int s = 0; s < plan->n_stages; s++)
+        for (int i = 0; i < plan->stages[s].node_count; i++)
+            if (plan->order[plan->stages[s].node_begin + i] == node) return s;
+    return -1;
+}
+
+// Lets a node that makes rows make their packed copy as well. Values of one stage never share memory, so the copy may
+// be written before its node's turn.
+static void pack_with_producer(mosa_exec *exec, int32_t n) {
+    const mosa_graph *graph = exec->plan->graph;
+    const mosa_node *node = &graph->nodes[n];
+    mosa_value x = node->in[0];
+    int32_t producer = graph->values[x].producer;
+    if (node->attrs.quantize.layout != MOSA_CUDA_ROWS_BF16 || producer < 0) return;
+    const mosa_node *from = &graph->nodes[producer];
+    if (!packs(from->op) || from->out[from->n_out - 1] != x || exec->packed[producer].rows ||
+        stage_of(exec->plan, n) != stage_of(exec->plan, producer))
+        return;
+    int uses = 0;
+    for (int i = 0; i < graph->n_nodes; i++)
+        for (int k = 0; k < graph->nodes[i].n_in; k++) uses += graph->nodes[i].in[k] == x;
+    for (int i = 0; i < graph->n_outputs; i++) uses += graph->outputs[i] == x;
+    exec->packed[producer] = (mosa_cuda_packed){exec->args[n].out[0], exec->args[n].out_stride[0], uses > 1};
+    exec->skipped[n] = true;
 }
 
 mosa_status mosa_cuda_exec_create(mosa_backend *backend, const mosa_plan *plan, mosa_weight *const *weights,
@@ -123,6 +171,8 @@ mosa_status mosa_cuda_exec_create(mosa_backend *backend, const mosa_plan *plan, 
     exec->graphs_off = graphs && strcmp(graphs, "0") == 0;
     mosa_status status = allocate(exec, err);
     for (int32_t n = 0; status == MOSA_OK && n < plan->graph->n_nodes; n++) status = bind_node(exec, n, weights, err);
+    for (int32_t n = 0; status == MOSA_OK && n < plan->graph->n_nodes; n++)
+        if (plan->graph->nodes[n].op == MOSA_OP_QUANTIZE_ROWS) pack_with_producer(exec, n);
     if (status == MOSA_OK) status = mosa_cuda_exec_reserve_scratch(exec, plan->max_rows, POSITIONS_AT_FIRST, err);
     if (status == MOSA_OK)
         *out = exec;
@@ -142,11 +192,17 @@ void mosa_cuda_exec_destroy(mosa_backend *backend, mosa_exec *exec) {
     (void)cudaFree(exec->scratch);
     if (exec->host_step) (void)cudaFreeHost(exec->host_step);
     if (exec->host_out) (void)cudaFreeHost(exec->host_out);
+    free(exec->packed);
+    free(exec->skipped);
     free(exec->args);
     free(exec->patches);
     free(exec->checks);
     free(exec->times);
     free(exec->events);
+    for (int i = 0; exec->gathers && i < exec->plan->graph->n_inputs; i++) (void)cudaFree(exec->gathers[i].to);
+    if (exec->sent) (void)cudaEventDestroy(exec->sent);
+    mosa_cuda_draws_destroy(exec->draws);
+    free(exec->gathers);
     free(exec->out_at);
     free(exec->input_at);
     free(exec);
@@ -155,6 +211,7 @@ void mosa_cuda_exec_destroy(mosa_backend *backend, mosa_exec *exec) {
 mosa_status mosa_cuda_exec_reserve_step(mosa_exec *exec, size_t bytes, mosa_error *err) {
     if (bytes <= exec->step_bytes) return MOSA_OK;
     bytes += exec->step_bytes; // grows by doubling
+    (void)cudaStreamSynchronize(exec->cuda->stream);
     char *device = NULL, *host = NULL;
     MOSA_TRY(mosa_cuda_alloc((void **)&device, bytes, "step block", err));
     cudaError_t error = cudaHostAlloc((void **)&host, bytes, 0);

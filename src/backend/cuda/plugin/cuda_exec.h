@@ -10,8 +10,10 @@
 
 #include "backend/check.h"
 #include "backend/cuda/plugin/cuda_backend.h"
+#include "backend/cuda/plugin/rows.h"
 
 enum { MOSA_CUDA_GRAPHS_MAX = 64 };      // captured steps that are kept
+enum { MOSA_CUDA_SOURCES_MAX = 2 };      // inputs of a captured step that may be rows of another exec
 enum { MOSA_CUDA_GRAPH_ROWS_MAX = 256 }; // larger steps are long enough to be launched kernel by kernel
 
 typedef struct mosa_cuda_patch {
@@ -22,8 +24,10 @@ typedef struct mosa_cuda_patch {
 // What a captured step depends on beside its exec; everything else is read from the step block.
 typedef struct mosa_cuda_graph_key {
     int32_t rows, n_segments, n_adapters, max_rows_of_segment;
-    int32_t max_position; // rounded up
-    const mosa_kv *state; // of the first state
+    int32_t max_position;                       // rounded up
+    bool fetches;                               // outputs are copied to the host
+    const mosa_kv *state;                       // of the first state
+    const void *sources[MOSA_CUDA_SOURCES_MAX]; // of inputs that are rows of another exec, by slot
 } mosa_cuda_graph_key;
 
 typedef struct mosa_cuda_graph {
@@ -32,16 +36,30 @@ typedef struct mosa_cuda_graph {
     uint64_t used;        // number of the run that used it last
 } mosa_cuda_graph;
 
+// An input of f32 rows that another exec's output can be gathered into.
+typedef struct mosa_cuda_gather {
+    float *to; // device (max_rows, width); NULL for other inputs
+    int64_t width;
+    const float *from; // of this run; NULL: the input is bound by the host
+} mosa_cuda_gather;
+
 struct mosa_exec {
     mosa_cuda_backend *cuda;
     const mosa_plan *plan;
     char *memory, *step; // device; step points into memory
     char *host_step;     // pinned
     size_t step_bytes, arena_bytes;
-    char *host_out; // pinned
+    char *host_out; // pinned; made when a run first wants outputs on the host
     size_t *out_at; // (n_outputs) offsets into host_out
-    char *scratch;  // device
+    size_t out_bytes;
+    cudaEvent_t sent;              // the step block has been read
+    mosa_cuda_gather *gathers;     // (n_inputs) where rows of another exec go
+    struct mosa_cuda_draws *draws; // cuda_draw.c; NULL until something is drawn
+    int32_t last_rows;             // of the last run
+    char *scratch;                 // device
     size_t scratch_bytes;
+    mosa_cuda_packed *packed; // (n_nodes) rows set: the node also makes the row of a QUANTIZE_ROWS node
+    bool *skipped;            // (n_nodes) made by another node
     mosa_cuda_args *args;     // (n_nodes)
     mosa_cuda_patch *patches; // (n_patches)
     mosa_index_check *checks; // (n_checks)
@@ -70,5 +88,8 @@ mosa_status mosa_cuda_exec_reserve_step(mosa_exec *exec, size_t bytes, mosa_erro
 // Scratch for a run of `rows` rows that reaches max_position.
 mosa_status mosa_cuda_exec_reserve_scratch(mosa_exec *exec, int64_t rows, int64_t max_position, mosa_error *err);
 void mosa_cuda_exec_forget_graphs(mosa_exec *exec);
+// The device's rows of an output, and their width, when it is made of f32 rows; NULL otherwise.
+const float *mosa_cuda_exec_rows(const mosa_exec *exec, int output, int64_t *width);
+void mosa_cuda_draws_destroy(struct mosa_cuda_draws *draws); // NULL-safe
 
 #endif

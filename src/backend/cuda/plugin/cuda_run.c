@@ -4,6 +4,7 @@
 // position): the second step of a kind is captured, later ones are one launch. Nothing is allocated but when a graph
 // is captured or a batch's page lists or positions outgrow what was reserved.
 #include "backend/cuda/plugin/cuda_exec.h"
+#include "backend/cuda/plugin/rows.h"
 
 #include "graph/op.h"
 
@@ -43,12 +44,40 @@ static mosa_status check_states(const mosa_exec *exec, const mosa_batch *batch, 
     return MOSA_OK;
 }
 
-static mosa_status check(const mosa_exec *exec, const mosa_batch *batch, const mosa_bindings *bindings,
-                         mosa_error *err) {
+static mosa_status check_rows(const mosa_exec *exec, const int32_t *index, int32_t n, mosa_error *err) {
+    for (int32_t i = 0; i < n; i++) {
+        int32_t row = index ? index[i] : i;
+        if (row < 0 || row >= exec->last_rows)
+            return mosa_fail(err, MOSA_EINVALID, "row %d of %d is not there", row, exec->last_rows);
+    }
+    return MOSA_OK;
+}
+
+// Inputs that are rows of another exec's last run.
+static mosa_status find_sources(mosa_exec *exec, const mosa_batch *batch, const mosa_bindings *bindings,
+                                mosa_error *err) {
+    for (int i = 0; i < exec->plan->graph->n_inputs; i++) {
+        mosa_cuda_gather *gather = &exec->gathers[i];
+        gather->from = NULL;
+        if (!bindings->rows || !bindings->rows[i].exec) continue;
+        const mosa_rows *rows = &bindings->rows[i];
+        int64_t width = 0;
+        const float *from = mosa_cuda_exec_rows(rows->exec, rows->output, &width);
+        if (!gather->to || !from || width != gather->width || rows->exec->cuda != exec->cuda)
+            return mosa_fail(err, MOSA_EINVALID, "input %d cannot be those rows", i);
+        MOSA_TRY(check_rows(rows->exec, rows->index, batch->rows, err));
+        gather->from = from;
+    }
+    return MOSA_OK;
+}
+
+static mosa_status check(mosa_exec *exec, const mosa_batch *batch, const mosa_bindings *bindings, mosa_error *err) {
     const mosa_graph *graph = exec->plan->graph;
     for (int i = 0; i < graph->n_inputs; i++)
-        if (!bindings->inputs[i]) return mosa_fail(err, MOSA_EINVALID, "input %d is missing", i);
+        if (!bindings->inputs[i] && !(bindings->rows && bindings->rows[i].exec))
+            return mosa_fail(err, MOSA_EINVALID, "input %d is missing", i);
     MOSA_TRY(mosa_check_batch(batch, exec->plan->max_rows, exec->uses_segments, err));
+    MOSA_TRY(find_sources(exec, batch, bindings, err));
     for (int c = 0; c < exec->n_checks; c++)
         MOSA_TRY(mosa_check_index(&exec->checks[c], batch->rows, bindings->inputs[exec->checks[c].slot], err));
     MOSA_TRY(check_states(exec, batch, bindings, err));
@@ -62,18 +91,21 @@ static mosa_status check(const mosa_exec *exec, const mosa_batch *batch, const m
 
 // --- launching ------------------------------------------------------------------------------------------------------
 
-// All nodes, then the copies of the outputs, on the step's stream.
-static mosa_status launch_all(mosa_exec *exec, mosa_error *err) {
+static mosa_status gather_inputs(mosa_exec *exec, mosa_error *err) {
+    for (int i = 0; i < exec->plan->graph->n_inputs; i++) {
+        const mosa_cuda_gather *gather = &exec->gathers[i];
+        if (!gather->from) continue;
+        const int32_t *index = (const int32_t *)(const void *)(exec->step + exec->input_at[i]);
+        MOSA_CUDA_TRY(
+            mosa_cuda_gather_rows(gather->from, index, gather->to, gather->width, exec->batch.rows, exec->cuda->stream),
+            "rows", err);
+    }
+    return MOSA_OK;
+}
+
+static mosa_status fetch_outputs(mosa_exec *exec, mosa_error *err) {
     const mosa_plan *plan = exec->plan;
     const mosa_graph *graph = plan->graph;
-    cudaStream_t stream = exec->cuda->stream;
-    for (int i = 0; i < graph->n_nodes; i++) {
-        int32_t n = plan->order[i];
-        if (exec->profile) (void)cudaEventRecord(exec->events[i], stream);
-        cudaError_t error = exec->cuda->kernels[graph->nodes[n].op].launch(&exec->args[n], stream);
-        if (error != cudaSuccess) return mosa_cuda_fail(err, error, mosa_op_get(graph->nodes[n].op)->name);
-    }
-    if (exec->profile) (void)cudaEventRecord(exec->events[graph->n_nodes], stream);
     for (int i = 0; i < graph->n_outputs; i++) {
         mosa_value v = graph->outputs[i];
         const mosa_value_info *value = &graph->values[v];
@@ -81,10 +113,30 @@ static mosa_status launch_all(mosa_exec *exec, mosa_error *err) {
         int64_t rows = value->shape.dim[0] == MOSA_ROWS ? exec->batch.rows : value->shape.dim[0];
         if (value->shape.ndim < 2 && value->shape.dim[0] != MOSA_ROWS) rows = 1;
         MOSA_CUDA_TRY(cudaMemcpyAsync(exec->host_out + exec->out_at[i], exec->memory + plan->offset[v],
-                                      (size_t)rows * (size_t)plan->row_stride[v], cudaMemcpyDeviceToHost, stream),
+                                      (size_t)rows * (size_t)plan->row_stride[v], cudaMemcpyDeviceToHost,
+                                      exec->cuda->stream),
                       "outputs", err);
     }
     return MOSA_OK;
+}
+
+// Rows of other execs, all nodes, then the copies of the outputs, on the step's stream.
+static mosa_status launch_all(mosa_exec *exec, bool fetches, mosa_error *err) {
+    const mosa_plan *plan = exec->plan;
+    const mosa_graph *graph = plan->graph;
+    cudaStream_t stream = exec->cuda->stream;
+    MOSA_TRY(gather_inputs(exec, err));
+    for (int i = 0; i < graph->n_nodes; i++) {
+        int32_t n = plan->order[i];
+        if (exec->profile) (void)cudaEventRecord(exec->events[i], stream);
+        if (exec->skipped[n]) continue;
+        cudaError_t error = exec->packed[n].rows
+                                ? mosa_cuda_packed_launch(&exec->args[n], &exec->packed[n], stream)
+                                : exec->cuda->kernels[graph->nodes[n].op].launch(&exec->args[n], stream);
+        if (error != cudaSuccess) return mosa_cuda_fail(err, error, mosa_op_get(graph->nodes[n].op)->name);
+    }
+    if (exec->profile) (void)cudaEventRecord(exec->events[graph->n_nodes], stream);
+    return fetches ? fetch_outputs(exec, err) : MOSA_OK;
 }
 
 void mosa_cuda_exec_forget_graphs(mosa_exec *exec) {
@@ -123,7 +175,7 @@ static mosa_status capture(mosa_exec *exec, mosa_cuda_graph *graph, mosa_error *
     cudaStream_t stream = exec->cuda->stream;
     cudaGraph_t captured = NULL;
     MOSA_CUDA_TRY(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), "capture", err);
-    mosa_status status = launch_all(exec, err);
+    mosa_status status = launch_all(exec, graph->key.fetches, err);
     cudaError_t error = cudaStreamEndCapture(stream, &captured);
     if (status == MOSA_OK && error == cudaSuccess) error = cudaGraphInstantiate(&graph->exec, captured, 0);
     if (captured) (void)cudaGraphDestroy(captured);
@@ -132,33 +184,45 @@ static mosa_status capture(mosa_exec *exec, mosa_cuda_graph *graph, mosa_error *
     return status;
 }
 
-// Whether a step is short enough, and common enough, to be worth capturing.
+// Whether a step is short enough, and common enough, to be worth capturing, and its key says all that it depends on.
 static bool may_capture(const mosa_exec *exec) {
+    for (int i = MOSA_CUDA_SOURCES_MAX; i < exec->plan->graph->n_inputs; i++)
+        if (exec->gathers[i].from) return false;
+    if (exec->plan->graph->n_states > (exec->adapter_slot < 0 ? 1 : 2)) return false;
     return !exec->graphs_off && !exec->profile && exec->batch.rows <= MOSA_CUDA_GRAPH_ROWS_MAX &&
            exec->batch.max_rows_of_segment <= 8;
 }
 
-static mosa_status launch(mosa_exec *exec, const mosa_bindings *bindings, mosa_error *err) {
+static mosa_cuda_graph_key key_of(const mosa_exec *exec, const mosa_bindings *bindings) {
     const mosa_cuda_batch *batch = &exec->batch;
-    bool capturable = may_capture(exec);
-    if (capturable && exec->uses_segments) exec->batch.max_position = round_position(batch->max_position);
-    MOSA_TRY(mosa_cuda_exec_reserve_scratch(exec, batch->rows, batch->max_position, err));
-    if (!capturable) return launch_all(exec, err);
     mosa_cuda_graph_key key;
-    memset(&key, 0, sizeof key);
+    memset(&key, 0, sizeof key); // compared as bytes
     key.rows = batch->rows;
     key.n_segments = batch->n_segments;
     key.n_adapters = batch->n_adapters;
     key.max_rows_of_segment = batch->max_rows_of_segment;
     key.max_position = batch->max_position;
+    key.fetches = bindings->outputs != NULL;
     key.state = exec->plan->graph->n_states && bindings->states ? bindings->states[0] : NULL;
+    for (int i = 0; i < exec->plan->graph->n_inputs && i < MOSA_CUDA_SOURCES_MAX; i++)
+        key.sources[i] = exec->gathers[i].from;
+    return key;
+}
+
+static mosa_status launch(mosa_exec *exec, const mosa_bindings *bindings, mosa_error *err) {
+    const mosa_cuda_batch *batch = &exec->batch;
+    bool capturable = may_capture(exec), fetches = bindings->outputs != NULL;
+    if (capturable && exec->uses_segments) exec->batch.max_position = round_position(batch->max_position);
+    MOSA_TRY(mosa_cuda_exec_reserve_scratch(exec, batch->rows, batch->max_position, err));
+    if (!capturable) return launch_all(exec, fetches, err);
+    mosa_cuda_graph_key key = key_of(exec, bindings);
     mosa_cuda_graph *graph = graph_of(exec, &key);
     bool seen = graph->used != 0;
     graph->used = exec->runs;
-    if (!seen) return launch_all(exec, err);
+    if (!seen) return launch_all(exec, fetches, err);
     if (!graph->exec && capture(exec, graph, NULL) != MOSA_OK) {
         exec->graphs_off = true; // a kernel that cannot be captured still runs
-        return launch_all(exec, err);
+        return launch_all(exec, fetches, err);
     }
     MOSA_CUDA_TRY(cudaGraphLaunch(graph->exec, exec->cuda->stream), "step", err);
     return MOSA_OK;
@@ -174,25 +238,63 @@ static mosa_status read_times(mosa_exec *exec, mosa_error *err) {
     return MOSA_OK;
 }
 
-mosa_status mosa_cuda_exec_run(mosa_exec *exec, const mosa_batch *batch, const mosa_bindings *bindings,
-                               mosa_error *err) {
+static void set_outputs(const mosa_exec *exec, const mosa_bindings *bindings) {
     const mosa_graph *graph = exec->plan->graph;
-    cudaStream_t stream = exec->cuda->stream;
-    MOSA_TRY(check(exec, batch, bindings, err));
-    MOSA_TRY(mosa_cuda_use(&exec->cuda->base, err));
-    exec->runs++;
-    size_t bytes = 0;
-    MOSA_TRY(mosa_cuda_step_fill(exec, batch, bindings, &bytes, err));
-    if (bytes)
-        MOSA_CUDA_TRY(cudaMemcpyAsync(exec->step, exec->host_step, bytes, cudaMemcpyHostToDevice, stream), "step", err);
-    MOSA_TRY(launch(exec, bindings, err));
-    MOSA_CUDA_TRY(cudaStreamSynchronize(stream), "step", err);
-    if (exec->profile) MOSA_TRY(read_times(exec, err));
     for (int i = 0; i < graph->n_outputs; i++) {
         const mosa_value_info *value = &graph->values[graph->outputs[i]];
         bindings->outputs[i] = value->kind == MOSA_VALUE_INPUT ? bindings->inputs[value->slot]
                                                                : (const void *)(exec->host_out + exec->out_at[i]);
     }
+}
+
+// Waits for nothing when the outputs stay on the device, so that the host goes on while it works.
+mosa_status mosa_cuda_exec_run(mosa_exec *exec, const mosa_batch *batch, const mosa_bindings *bindings,
+                               mosa_error *err) {
+    cudaStream_t stream = exec->cuda->stream;
+    MOSA_TRY(check(exec, batch, bindings, err));
+    MOSA_TRY(mosa_cuda_use(&exec->cuda->base, err));
+    exec->runs++;
+    size_t bytes = 0;
+    if (bindings->outputs && !exec->host_out)
+        MOSA_CUDA_TRY(cudaHostAlloc((void **)&exec->host_out, exec->out_bytes ? exec->out_bytes : 1, 0),
+                      "pinned memory for outputs", err);
+    MOSA_CUDA_TRY(cudaEventSynchronize(exec->sent), "step", err);
+    MOSA_TRY(mosa_cuda_step_fill(exec, batch, bindings, &bytes, err));
+    if (bytes)
+        MOSA_CUDA_TRY(cudaMemcpyAsync(exec->step, exec->host_step, bytes, cudaMemcpyHostToDevice, stream), "step", err);
+    MOSA_CUDA_TRY(cudaEventRecord(exec->sent, stream), "step", err);
+    MOSA_TRY(launch(exec, bindings, err));
+    exec->last_rows = batch->rows;
+    if (bindings->outputs || exec->profile) MOSA_CUDA_TRY(cudaStreamSynchronize(stream), "step", err);
+    if (exec->profile) MOSA_TRY(read_times(exec, err));
+    if (bindings->outputs) set_outputs(exec, bindings);
+    return MOSA_OK;
+}
+
+const float *mosa_cuda_exec_rows(const mosa_exec *exec, int output, int64_t *width) {
+    const mosa_graph *graph = exec->plan->graph;
+    if (output < 0 || output >= graph->n_outputs) return NULL;
+    const mosa_value_info *value = &graph->values[graph->outputs[output]];
+    if (value->kind != MOSA_VALUE_COMPUTED || value->dtype != MOSA_F32 || value->shape.ndim != 2) return NULL;
+    *width = value->shape.dim[1];
+    return (const float *)(const void *)(exec->memory + exec->plan->offset[graph->outputs[output]]);
+}
+
+mosa_status mosa_cuda_exec_read(mosa_exec *exec, int output, const int32_t *index, int32_t n, float *out,
+                                mosa_error *err) {
+    int64_t width = 0;
+    const float *rows = mosa_cuda_exec_rows(exec, output, &width);
+    if (!rows) return mosa_fail(err, MOSA_EINVALID, "output %d is not made of rows", output);
+    MOSA_TRY(check_rows(exec, index, n, err));
+    MOSA_TRY(mosa_cuda_use(&exec->cuda->base, err));
+    cudaStream_t stream = exec->cuda->stream;
+    size_t bytes = (size_t)width * sizeof(float);
+    if (!index)
+        MOSA_CUDA_TRY(cudaMemcpyAsync(out, rows, (size_t)n * bytes, cudaMemcpyDeviceToHost, stream), "rows", err);
+    for (int32_t i = 0; index && i < n; i++)
+        MOSA_CUDA_TRY(cudaMemcpyAsync(out + i * width, rows + index[i] * width, bytes, cudaMemcpyDeviceToHost, stream),
+                      "rows", err);
+    MOSA_CUDA_TRY(cudaStreamSynchronize(stream), "rows", err);
     return MOSA_OK;
 }
 

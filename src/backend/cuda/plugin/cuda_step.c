@@ -57,17 +57,28 @@ static size_t fill_batch(mosa_exec *exec, const mosa_batch *batch) {
     return at + align_up((size_t)batch->n_adapters * sizeof(void *));
 }
 
+// Of rows that another exec left only the numbers are sent. Those without an index are the first ones.
+static size_t fill_index(mosa_exec *exec, const mosa_batch *batch, const mosa_rows *rows, size_t at) {
+    int32_t *index = (int32_t *)(void *)(exec->host_step + at);
+    for (int32_t r = 0; r < batch->rows; r++) index[r] = rows->index ? rows->index[r] : r;
+    return at + align_up((size_t)batch->rows * sizeof *index);
+}
+
 static size_t fill_inputs(mosa_exec *exec, const mosa_batch *batch, const mosa_bindings *bindings, size_t at) {
     const mosa_graph *graph = exec->plan->graph;
     for (int v = 0; v < graph->n_values; v++) {
         const mosa_value_info *value = &graph->values[v];
         if (value->kind != MOSA_VALUE_INPUT) continue;
+        exec->input_at[value->slot] = at;
+        if (exec->gathers[value->slot].from) {
+            at = fill_index(exec, batch, &bindings->rows[value->slot], at);
+            continue;
+        }
         size_t bytes = 0;
         int64_t elements = mosa_shape_row_elements(&value->shape);
         if (value->shape.ndim > 0 && value->shape.dim[0] == MOSA_ROWS) elements *= batch->rows;
         (void)mosa_dtype_bytes(value->dtype, elements, &bytes);
         memcpy(exec->host_step + at, bindings->inputs[value->slot], bytes);
-        exec->input_at[value->slot] = at;
         at += align_up(bytes);
     }
     return at;
@@ -99,7 +110,8 @@ static void set_pointers(mosa_exec *exec, const mosa_bindings *bindings) {
         const mosa_cuda_patch *p = &exec->patches[i];
         mosa_cuda_args *args = &exec->args[p->node];
         if (p->kind == MOSA_VALUE_INPUT) {
-            args->in[p->operand] = exec->step + exec->input_at[p->slot];
+            const mosa_cuda_gather *gather = &exec->gathers[p->slot];
+            args->in[p->operand] = gather->from ? (const char *)gather->to : exec->step + exec->input_at[p->slot];
             continue;
         }
         args->in[p->operand] = bindings->states[p->slot];

@@ -36,7 +36,7 @@ typedef struct linear_args {
     int64_t x_stride, x_slot_stride, w_row_bytes, w_slice_bytes; // bytes
     const float *bias;
     float *y;
-    int64_t y_stride; // floats
+    int64_t y_stride;     // floats
     const int32_t *index; // of experts [T, slots], or NULL: matrix = slot
     int slots, rows;
     int64_t n, k;

@@ -10,9 +10,9 @@
 // --- norms ----------------------------------------------------------------------------------------------------------
 
 typedef struct norm_args {
-    const float *a, *b;  // x = a (+ b)
+    const float *a, *b; // x = a (+ b)
     const float *w, *bias;
-    float *s, *y;        // x, when b is there; the normed row, or NULL
+    float *s, *y;          // x, when b is there; the normed row, or NULL
     __nv_bfloat16 *packed; // the normed row as bf16, or NULL
     int64_t packed_stride; // elements, of a whole row
     int width, groups;     // columns of a group, groups of a row
@@ -356,10 +356,15 @@ __global__ void gather(const float *x, const int32_t *index, float *y, int64_t c
     for (int64_t i = threadIdx.x; i < columns; i += blockDim.x) y[blockIdx.x * columns + i] = from[i];
 }
 
-static cudaError_t gather_launch(const mosa_cuda_args *args, cudaStream_t stream) {
-    gather<<<(unsigned)args->rows, 256, 0, stream>>>(in_rows(args, 0), static_cast<const int32_t *>(args->in[1]),
-                                                     out_rows(args, 0), in_columns(args, 0));
+cudaError_t mosa_cuda_gather_rows(const float *x, const int32_t *index, float *y, int64_t columns, int rows,
+                                  cudaStream_t stream) {
+    gather<<<(unsigned)rows, 256, 0, stream>>>(x, index, y, columns);
     return cudaGetLastError();
+}
+
+static cudaError_t gather_launch(const mosa_cuda_args *args, cudaStream_t stream) {
+    return mosa_cuda_gather_rows(in_rows(args, 0), static_cast<const int32_t *>(args->in[1]), out_rows(args, 0),
+                                 in_columns(args, 0), args->rows, stream);
 }
 
 // --- rotary position ------------------------------------------------------------------------------------------------
@@ -381,8 +386,8 @@ static cudaError_t rope_table_launch(const mosa_cuda_args *args, cudaStream_t st
     int half = args->node->attrs.rope_table.rot / 2;
     int64_t total = (int64_t)args->rows * half;
     rope_table<<<blocks_of(total, 128), 128, 0, stream>>>(static_cast<const int32_t *>(args->in[0]), in_vector(args, 1),
-                                                          out_rows(args, 0), half,
-                                                          args->node->attrs.rope_table.mscale, total);
+                                                          out_rows(args, 0), half, args->node->attrs.rope_table.mscale,
+                                                          total);
     return cudaGetLastError();
 }
 

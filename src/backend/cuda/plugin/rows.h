@@ -17,6 +17,10 @@ void mosa_cuda_kernels_rows(mosa_cuda_kernel table[MOSA_OP_COUNT]);
 
 // RMS_NORM, LAYER_NORM, ADD_RMS_NORM or GATED_ACT whose last output a QUANTIZE_ROWS node reads: both at once.
 cudaError_t mosa_cuda_packed_launch(const mosa_cuda_args *args, const mosa_cuda_packed *packed, cudaStream_t stream);
+
+// y[r] = x[index[r]], rows of `columns` floats.
+cudaError_t mosa_cuda_gather_rows(const float *x, const int32_t *index, float *y, int64_t columns, int rows,
+                                  cudaStream_t stream);
 #ifdef __cplusplus
 }
 #endif
