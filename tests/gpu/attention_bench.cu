@@ -6,6 +6,7 @@
 // Stand-alone: includes the kernels' sources. A failed check prints where, what came and what was wanted. Arguments:
 // "check", "time" or "cases N" (how many random cases); by default all.
 #include "backend/cuda/plugin/attention.cu"
+#include "backend/cuda/plugin/attention_backward.cu"
 #include "backend/cuda/plugin/attention_decode.cu"
 #include "backend/cuda/plugin/attention_prefill.cu"
 #include "backend/cuda/plugin/attention_write.cu"
@@ -411,6 +412,213 @@ static void check_all(int cases, unsigned seed) {
     }
 }
 
+// ---- derivatives, against double precision
+
+// One warp per (row, head): lse, delta and dq.
+__global__ void reference_rows(const float *dy, const float *q, const float *k, const float *v, const float *sinks,
+                               const int *row_base, const int *row_length, shape s, double *lse_of, double *delta_of,
+                               float *dq) {
+    const int row = blockIdx.x, head = blockIdx.y, lane = threadIdx.x;
+    const int base = row_base[row], position = row - base, g = head / (s.heads / s.kv_heads);
+    int lo = 0, end = s.causal ? position + 1 : row_length[row];
+    if (s.window) lo = max(lo, position - s.window + 1), end = min(end, position + s.window);
+    __shared__ double score[4096], dp[4096], slope[4096];
+    const int width = s.in_key ? s.width : s.value_width;
+    double largest = s.sinks ? sinks[head] : -1e300, sum = 0, delta = 0;
+    for (int j = lo + lane; j < end; j += 32) {
+        double dot = 0, of = 0;
+        for (int c = 0; c < s.width; c++)
+            dot += (double)q[((int64_t)row * s.heads + head) * s.width + c] *
+                   (double)k[((int64_t)(base + j) * s.kv_heads + g) * s.width + c];
+        for (int c = 0; c < s.value_width; c++)
+            of += (double)dy[((int64_t)row * s.heads + head) * s.value_width + c] *
+                  (double)v[((int64_t)(base + j) * s.kv_heads + g) * width + c];
+        dot *= s.scale;
+        slope[j - lo] = 1;
+        if (s.cap > 0) dot = tanh(dot / s.cap), slope[j - lo] = 1 - dot * dot, dot *= s.cap;
+        score[j - lo] = dot, dp[j - lo] = of;
+        largest = fmax(largest, dot);
+    }
+    for (int i = 16; i; i /= 2) largest = fmax(largest, __shfl_xor_sync(~0u, largest, i));
+    for (int j = lo + lane; j < end; j += 32) sum += exp(score[j - lo] - largest);
+    for (int i = 16; i; i /= 2) sum += __shfl_xor_sync(~0u, sum, i);
+    if (s.sinks) sum += exp((double)sinks[head] - largest);
+    for (int j = lo + lane; j < end; j += 32)
+        score[j - lo] = exp(score[j - lo] - largest) / sum, delta += score[j - lo] * dp[j - lo];
+    for (int i = 16; i; i /= 2) delta += __shfl_xor_sync(~0u, delta, i);
+    __syncwarp();
+    for (int c = lane; c < s.width; c += 32) {
+        double x = 0;
+        for (int j = lo; j < end; j++)
+            x += score[j - lo] * (dp[j - lo] - delta) * slope[j - lo] *
+                 (double)k[((int64_t)(base + j) * s.kv_heads + g) * s.width + c];
+        dq[((int64_t)row * s.heads + head) * s.width + c] = (float)(x * s.scale);
+    }
+    if (lane == 0) lse_of[row * s.heads + head] = largest + log(sum), delta_of[row * s.heads + head] = delta;
+}
+
+// One warp per (position, kv head): dk and dv.
+__global__ void reference_positions(const float *dy, const float *q, const float *k, const float *v,
+                                    const int *row_base, const int *row_length, shape s, const double *lse,
+                                    const double *delta, float *dk, float *dv) {
+    const int row = blockIdx.x, g = blockIdx.y, lane = threadIdx.x, group = s.heads / s.kv_heads;
+    const int base = row_base[row], j = row - base, width = s.in_key ? s.width : s.value_width;
+    double k_sum[18] = {}, v_sum[18] = {};
+    for (int head = g * group; head < (g + 1) * group; head++)
+        for (int p = s.causal ? j : 0; p < row_length[row]; p++) {
+            if (s.window && (p - j >= s.window || j - p >= s.window)) continue;
+            const float *q_at = q + ((int64_t)(base + p) * s.heads + head) * s.width;
+            const float *dy_at = dy + ((int64_t)(base + p) * s.heads + head) * s.value_width;
+            double dot = 0, of = 0;
+            for (int c = lane; c < s.width; c += 32)
+                dot += (double)q_at[c] * (double)k[((int64_t)row * s.kv_heads + g) * s.width + c];
+            for (int c = lane; c < s.value_width; c += 32)
+                of += (double)dy_at[c] * (double)v[((int64_t)row * s.kv_heads + g) * width + c];
+            for (int i = 16; i; i /= 2) dot += __shfl_xor_sync(~0u, dot, i), of += __shfl_xor_sync(~0u, of, i);
+            dot *= s.scale;
+            double slope = 1;
+            if (s.cap > 0) dot = tanh(dot / s.cap), slope = 1 - dot * dot, dot *= s.cap;
+            double w = exp(dot - lse[(base + p) * s.heads + head]);
+            double ds = w * (of - delta[(base + p) * s.heads + head]) * slope * s.scale;
+            for (int c = lane, n = 0; c < s.width; c += 32, n++) k_sum[n] += ds * q_at[c];
+            for (int c = lane, n = 0; c < s.value_width; c += 32, n++) v_sum[n] += w * dy_at[c];
+        }
+    for (int c = lane, n = 0; c < s.width; c += 32, n++) {
+        double add = s.in_key && c < s.value_width ? v_sum[n] : 0;
+        dk[((int64_t)row * s.kv_heads + g) * s.width + c] = (float)(k_sum[n] + add);
+    }
+    if (!s.in_key)
+        for (int c = lane, n = 0; c < s.value_width; c += 32, n++)
+            dv[((int64_t)row * s.kv_heads + g) * s.value_width + c] = (float)v_sum[n];
+}
+
+// Each vector of `width` columns is held to a part of its length and of the tensor's mean length.
+static bool compare_vectors(const sequences &x, const char *what, const float *got_at, const float *want_at, int heads,
+                            int width, float part) {
+    size_t vectors = (size_t)x.rows * heads, n = vectors * width;
+    std::vector<float> got(n), want(n);
+    CHECK(cudaMemcpy(got.data(), got_at, n * 4, cudaMemcpyDeviceToHost));
+    CHECK(cudaMemcpy(want.data(), want_at, n * 4, cudaMemcpyDeviceToHost));
+    double all = 0, off_all = 0;
+    for (float w : want) all += (double)w * w;
+    int wrong = 0;
+    double worst = 0;
+    for (size_t i = 0; i < vectors; i++) {
+        double off = 0, size = 0;
+        for (int c = 0; c < width; c++) {
+            double d = (double)got[i * width + c] - want[i * width + c];
+            off += d * d, size += (double)want[i * width + c] * want[i * width + c];
+        }
+        off_all += off;
+        double bound = part * (sqrt(size) + sqrt(all / vectors)) + 1e-6, is = sqrt(off) / bound;
+        worst = std::max(worst, is);
+        if (!(is <= 1) && wrong++ < 5)
+            printf(
+                "  WRONG %s: %s row %zu head %zu: off by %.4g of %.4g; first columns %.5g %.5g %.5g, wanted %.5g %.5g "
+                "%.5g\n",
+                name_of(x.s).c_str(), what, i / heads, i % heads, sqrt(off), sqrt(size), got[i * width],
+                got[i * width + 1], got[i * width + 2], want[i * width], want[i * width + 1], want[i * width + 2]);
+    }
+    if (wrong)
+        printf("FAIL %s: %s: %d of %zu vectors wrong, worst %.2f of the bound, off by %.2g in all\n",
+               name_of(x.s).c_str(), what, wrong, vectors, worst, sqrt(off_all / all));
+    failures += wrong > 0;
+    return wrong == 0;
+}
+
+struct gradients {
+    float *dq, *dk, *dv;
+};
+
+static void run_backward(sequences &x, const std::vector<chunk> &all, const float *dy, const gradients &to) {
+    const shape &s = x.s;
+    node_args n;
+    open_node(n, s, 0);
+    set_batch(n, x, all);
+    const float *in[] = {dy, x.dq, x.dk, x.dv};
+    int strides[] = {s.heads * s.value_width, s.heads * s.width, s.columns(false), s.columns(true)}, next = 0;
+    for (; next < (s.in_key ? 3 : 4); next++) n.args.in[next] = in[next], n.args.in_stride[next] = strides[next] * 4;
+    n.sinks.vector = x.dsinks;
+    if (s.sinks) n.args.in[next++] = &n.sinks;
+    n.node.n_in = next;
+    n.args.out[0] = to.dq, n.args.out[1] = to.dk, n.args.out[2] = to.dv;
+    for (int i = 0; i < 3; i++) n.args.out_stride[i] = strides[i + 1] * 4;
+    n.args.scratch_bytes = mosa_cuda_attention_dx_scratch_bytes(&n.graph, &n.node, n.batch.rows, n.batch.max_position);
+    n.args.scratch = take(n.args.scratch_bytes);
+    CHECK(cudaMemset(n.args.scratch, 0xff, n.args.scratch_bytes));
+    CHECK(mosa_cuda_attention_dx_launch(&n.args, 0));
+    cudaError_t e = cudaDeviceSynchronize();
+    if (e != cudaSuccess) printf("FAIL backward %s: %s\n", name_of(s).c_str(), cudaGetErrorString(e)), exit(2);
+}
+
+static gradients make_gradients(const sequences &x) {
+    gradients g;
+    float **to[] = {&g.dq, &g.dk, &g.dv};
+    size_t columns[] = {(size_t)x.s.heads * x.s.width, (size_t)x.s.columns(false), (size_t)x.s.columns(true)};
+    for (int i = 0; i < 3; i++) {
+        *to[i] = (float *)take(x.rows * columns[i] * 4);
+        CHECK(cudaMemset(*to[i], 0xff, x.rows * columns[i] * 4));
+    }
+    return g;
+}
+
+static void check_backward(const shape &s, std::vector<int> lengths, std::mt19937 &rng) {
+    pool_used = 0;
+    sequences x = make_sequences(s, lengths, rng, false);
+    std::vector<int> base(x.rows), length(x.rows);
+    for (size_t i = 0; i < x.length.size(); i++)
+        for (int p = 0; p < x.length[i]; p++) base[x.base[i] + p] = x.base[i], length[x.base[i] + p] = x.length[i];
+    int *dbase = upload(base), *dlength = upload(length);
+    float *dy = upload(random_rows(rng, (size_t)x.rows * s.heads * s.value_width, 1, s.dtype));
+    double *lse = (double *)take((size_t)x.rows * s.heads * 8), *delta = (double *)take((size_t)x.rows * s.heads * 8);
+    gradients want = make_gradients(x), got = make_gradients(x), again = make_gradients(x);
+    const float *v = s.in_key ? x.dk : x.dv;
+    reference_rows<<<dim3(x.rows, s.heads), 32>>>(dy, x.dq, x.dk, v, x.dsinks, dbase, dlength, s, lse, delta, want.dq);
+    reference_positions<<<dim3(x.rows, s.kv_heads), 32>>>(dy, x.dq, x.dk, v, dbase, dlength, s, lse, delta, want.dk,
+                                                          want.dv);
+    CHECK(cudaGetLastError());
+    run_backward(x, whole(x), dy, got);
+    bool plain = s.in_key || !mosa_attention::has_kernels(s.width, s.value_width, MOSA_BF16);
+    float part = plain ? 1e-4f : 1.5e-2f;
+    compare_vectors(x, "dq", got.dq, want.dq, s.heads, s.width, part);
+    compare_vectors(x, "dk", got.dk, want.dk, s.kv_heads, s.width, part);
+    if (!s.in_key) compare_vectors(x, "dv", got.dv, want.dv, s.kv_heads, s.value_width, part);
+    run_backward(x, whole(x), dy, again);
+    size_t n = (size_t)x.rows * s.heads * s.width;
+    std::vector<float> a(n), b(n);
+    CHECK(cudaMemcpy(a.data(), got.dq, n * 4, cudaMemcpyDeviceToHost));
+    CHECK(cudaMemcpy(b.data(), again.dq, n * 4, cudaMemcpyDeviceToHost));
+    if (memcmp(a.data(), b.data(), n * 4))
+        printf("FAIL %s: dq differs when repeated\n", name_of(s).c_str()), failures++;
+}
+
+static void check_all_backward(int cases, unsigned seed) {
+    std::mt19937 rng(seed);
+    const int widths[] = {128, 64, 96, 80, 256, 40};
+    const int heads[][2] = {{8, 2}, {4, 4}, {6, 1}, {6, 2}};
+    for (int i = 0; i < cases; i++) {
+        shape s = {};
+        int h = rng() % 4;
+        s.width = s.value_width = widths[i % 6];
+        s.dtype = i % 6 == 5 ? MOSA_F32 : MOSA_BF16;
+        s.heads = heads[h][0], s.kv_heads = heads[h][1];
+        s.window = rng() % 3 ? 0 : 1 + (int)(rng() % 200);
+        s.cap = rng() % 4 ? 0 : 10.0f;
+        s.sinks = rng() % 3 == 0;
+        s.scale = (rng() % 8 ? 1.0f : -1.0f) / sqrtf((float)s.width);
+        s.causal = rng() % 3 != 0, s.packed = true;
+        if (i == 11) s.in_key = true, s.width = 96, s.value_width = 64, s.kv_heads = 1;
+        std::vector<int> lengths;
+        int n = 1 + rng() % 4;
+        for (int k = 0; k < n; k++) lengths.push_back(1 + rng() % (k == 0 ? 500 : 150));
+        int before = failures;
+        check_backward(s, lengths, rng);
+        printf("backward %2d %-60s %d sequences, first of %d: %s\n", i, name_of(s).c_str(), n, lengths[0],
+               failures > before ? "FAILED" : "ok");
+        if (failures > 12) return;
+    }
+}
+
 // ---- the writers, against the host
 
 static void check_rope_write(std::mt19937 &rng, mosa_dtype dtype, bool halves, int rot) {
@@ -625,6 +833,80 @@ static void time_prefill() {
     }
 }
 
+// Packed segments as training has them: forward and backward, from f32 rows, and the kernels alone.
+static void time_training() {
+    using namespace mosa_attention;
+    std::mt19937 rng(9);
+    struct {
+        int batch, length, heads, kv_heads, width;
+        bool causal;
+    } cases[] = {{8, 2048, 16, 16, 128, true},
+                 {2, 8192, 16, 16, 128, true},
+                 {16, 1024, 12, 12, 64, true},
+                 {8, 2048, 32, 8, 128, true},
+                 {8, 2048, 16, 16, 128, false}};
+    printf("\npacked segments, bf16 inside: us, TFLOPS (4 or 10 operations per visible pair and column)\n");
+    for (auto &c : cases) {
+        pool_used = 0;
+        shape s = {MOSA_BF16, c.width, c.width, c.heads, c.kv_heads, 16, 0, 0, 0.1f, false, false, c.causal, true};
+        sequences x;
+        x.s = s;
+        for (int i = 0; i < c.batch; i++) x.length.push_back(c.length), x.base.push_back(x.rows), x.rows += c.length;
+        auto random = [&](size_t columns) {
+            std::vector<float> some = random_rows(rng, (size_t)1 << 20, 1, MOSA_F32);
+            float *p = (float *)take((size_t)x.rows * columns * 4);
+            for (size_t i = 0; i < x.rows * columns; i += some.size())
+                CHECK(cudaMemcpy(p + i, some.data(), std::min(some.size(), x.rows * columns - i) * 4,
+                                 cudaMemcpyHostToDevice));
+            return p;
+        };
+        x.dq = random((size_t)c.heads * c.width), x.dk = random(s.columns(false)), x.dv = random(s.columns(true));
+        float *dy = random((size_t)c.heads * c.width), *y = (float *)take((size_t)x.rows * c.heads * c.width * 4);
+        gradients g = make_gradients(x);
+        node_args n;
+        open_node(n, s, 0);
+        set_batch(n, x, whole(x));
+        const void *in[] = {dy, x.dq, x.dk, x.dv};
+        int strides[] = {c.heads * c.width, c.heads * c.width, s.columns(false), s.columns(true)};
+        n.args.scratch_bytes = mosa_cuda_attention_dx_scratch_bytes(&n.graph, &n.node, x.rows, c.length);
+        n.args.scratch = take(n.args.scratch_bytes);
+        node_args back = n;
+        back.args.node = &back.node, back.args.graph = &back.graph, back.graph.values = back.values;
+        back.args.batch = &back.batch;
+        for (int i = 0; i < 3; i++) n.args.in[i] = in[i + 1], n.args.in_stride[i] = strides[i + 1] * 4;
+        for (int i = 0; i < 4; i++) back.args.in[i] = in[i], back.args.in_stride[i] = strides[i] * 4;
+        n.node.n_in = 3, back.node.n_in = 4;
+        n.args.out[0] = y, n.args.out_stride[0] = strides[1] * 4;
+        void *out[] = {g.dq, g.dk, g.dv};
+        for (int i = 0; i < 3; i++) back.args.out[i] = out[i], back.args.out_stride[i] = strides[i + 1] * 4;
+        double pairs = c.causal ? c.length * (c.length + 1.0) / 2 : (double)c.length * c.length;
+        double unit = pairs * c.batch * c.heads * c.width;
+        double forward = time_us([&](int) { CHECK(mosa_cuda_attention_launch(&n.args, 0)); }, 3);
+        double backward_us = time_us([&](int) { CHECK(mosa_cuda_attention_dx_launch(&back.args, 0)); }, 3);
+        CHECK(cudaDeviceSynchronize());
+        // The two kernels alone, on what the launch above left in scratch.
+        view a = packed_view(&back.args, 1);
+        backward_scratch at_ = lay_out(&back.node.attrs, x.rows, back.args.scratch);
+        a.k = (const char *)at_.k, a.v = (const char *)(at_.k + (size_t)x.rows * c.kv_heads * c.width);
+        a.k_row = a.v_row = c.width * 2, a.head_stride = a.v_head_stride = x.rows * a.k_row, a.small = 0;
+        a.y = y, a.y_stride = c.heads * c.width, a.lse = at_.row_lse;
+        cudaError_t result = cudaSuccess;
+        double forward_alone = time_us(
+            [&](int) {
+                prefill_launch(a, MOSA_BF16, 0, &result);
+                CHECK(result);
+            },
+            3);
+        backward b = {a, at_.q, at_.dy, at_.lse, at_.delta, g.dq, g.dk, g.dv, strides[1], strides[2], strides[3], 0.1f};
+        double alone = time_us([&](int) { CHECK(run_kernels(b, 0)); }, 3);
+        printf("batch %2d x %4d H%d/%d C%d%s: forward %8.1f us, kernel alone %8.1f us %5.1f TFLOPS; backward with "
+               "recomputing %8.1f us, kernels alone %8.1f us %5.1f TFLOPS\n",
+               c.batch, c.length, c.heads, c.kv_heads, c.width, c.causal ? " causal" : "", forward, forward_alone,
+               4 * unit / forward_alone / 1e6, backward_us, alone, 10 * unit / alone / 1e6);
+        fflush(stdout);
+    }
+}
+
 int main(int argc, char **argv) {
     std::string what = argc > 1 ? argv[1] : "all";
     int cases = what == "cases" && argc > 2 ? atoi(argv[2]) : 54;
@@ -638,6 +920,7 @@ int main(int argc, char **argv) {
         for (mosa_dtype dtype : {MOSA_F32, MOSA_F16, MOSA_BF16})
             for (int halves = 0; halves < 2; halves++) check_rope_write(rng, dtype, halves, halves ? 64 : 32);
         check_all(cases, 7);
+        check_all_backward(what == "cases" ? cases : 18, 8);
         printf("checks: %d failures\n", failures);
         fflush(stdout);
     }
@@ -645,5 +928,6 @@ int main(int argc, char **argv) {
     time_memory();
     time_decode();
     time_prefill();
+    time_training();
     return failures > 0;
 }

@@ -89,7 +89,7 @@ template <typename T, bool PAGED> static __global__ void __launch_bounds__(PLAIN
         a.y[row * a.y_stride + (int64_t)head * a.value_width + c] = shared.total[c] * by;
 }
 
-static cudaError_t plain_launch(const view &a, mosa_dtype dtype, cudaStream_t stream) {
+cudaError_t plain_forward(const view &a, mosa_dtype dtype, cudaStream_t stream) {
     dim3 grid(a.rows, a.heads);
     if (!a.pages)
         plain_kernel<float, false><<<grid, PLAIN_THREADS, 0, stream>>>(a);
@@ -122,23 +122,14 @@ static size_t packed_bytes(const mosa_attrs *attrs, int64_t rows) {
     return (size_t)rows * (size_t)attrs->attention.kv_heads * columns * sizeof(__nv_bfloat16);
 }
 
-static cudaError_t packed_launch(view a, const mosa_cuda_args *args, cudaStream_t stream) {
-    bool in_key = args->node->attrs.attention.value_in_key;
-    int64_t k_stride = args->in_stride[1], v_stride = in_key ? k_stride : args->in_stride[2];
-    size_t bytes = packed_bytes(&args->node->attrs, args->rows);
-    if (in_key || !has_kernels(a.width, a.value_width, MOSA_BF16) || args->scratch_bytes < bytes) {
-        a.k = (const char *)args->in[1], a.k_row = k_stride;
-        a.v = (const char *)args->in[in_key ? 1 : 2], a.v_row = v_stride;
-        a.head_stride = (int64_t)a.width * (int64_t)sizeof(float);
-        a.v_head_stride = in_key ? a.head_stride : (int64_t)a.value_width * (int64_t)sizeof(float);
-        return plain_launch(a, MOSA_F32, stream);
-    }
-    __nv_bfloat16 *k = (__nv_bfloat16 *)args->scratch, *v = k + (int64_t)args->rows * a.kv_heads * a.width;
-    pack_rows<<<args->rows, 256, 0, stream>>>(k, (const float *)args->in[1], k_stride / 4, a.kv_heads, a.width);
-    pack_rows<<<args->rows, 256, 0, stream>>>(v, (const float *)args->in[2], v_stride / 4, a.kv_heads, a.width);
+// Rounds keys and values into `packed` and runs prefill. a.k, a.v: the f32 rows.
+cudaError_t packed_forward(view a, void *packed, cudaStream_t stream) {
+    __nv_bfloat16 *k = (__nv_bfloat16 *)packed, *v = k + (int64_t)a.rows * a.kv_heads * a.width;
+    pack_rows<<<a.rows, 256, 0, stream>>>(k, (const float *)a.k, a.k_row / 4, a.kv_heads, a.width);
+    pack_rows<<<a.rows, 256, 0, stream>>>(v, (const float *)a.v, a.v_row / 4, a.kv_heads, a.width);
     a.k = (const char *)k, a.v = (const char *)v;
     a.k_row = a.v_row = a.width * (int64_t)sizeof *k;
-    a.head_stride = a.v_head_stride = args->rows * a.k_row;
+    a.head_stride = a.v_head_stride = a.rows * a.k_row;
     a.small = 0;
     cudaError_t result = cudaGetLastError();
     if (result == cudaSuccess) prefill_launch(a, MOSA_BF16, stream, &result);
@@ -147,14 +138,11 @@ static cudaError_t packed_launch(view a, const mosa_cuda_args *args, cudaStream_
 
 // ---- the launcher
 
-static view open_view(const mosa_cuda_args *args) {
-    const mosa_node *node = args->node;
-    const mosa_attrs *attrs = &node->attrs;
+static view open_view(const mosa_cuda_args *args, int q, int sinks) { // numbers of operands; sinks may be -1
+    const mosa_attrs *attrs = &args->node->attrs;
     const mosa_cuda_batch *batch = args->batch;
     view a = {};
-    a.q = (const float *)args->in[0], a.q_stride = args->in_stride[0] / 4;
-    a.y = (float *)args->out[0], a.y_stride = args->out_stride[0] / 4;
-    a.lse = node->n_out > 1 ? (float *)args->out[1] : NULL;
+    a.q = (const float *)args->in[q], a.q_stride = args->in_stride[q] / 4;
     a.segments = batch->segments, a.row_segment = batch->row_segment;
     a.n_segments = batch->n_segments, a.rows = args->rows;
     a.max_rows = batch->max_rows_of_segment, a.max_position = batch->max_position;
@@ -166,10 +154,27 @@ static view open_view(const mosa_cuda_args *args) {
     a.sign = scale < 0 ? -1.0f : 1.0f;
     a.scale = cap > 0 ? 1.0f : size * log2e;
     a.cap = cap * log2e, a.cap_in = cap > 0 ? size / cap : 0;
-    int sinks = mosa_attention_sinks(args->graph, node);
     a.sinks = sinks < 0 ? NULL : ((const mosa_weight *)args->in[sinks])->vector;
     a.small = SMALL;
     return a;
+}
+
+view packed_view(const mosa_cuda_args *args, int q) {
+    const bool in_key = args->node->attrs.attention.value_in_key;
+    const int k = q + 1, v = in_key ? k : q + 2, sinks = args->node->n_in > v + 1 ? v + 1 : -1;
+    view a = open_view(args, q, sinks);
+    a.k = (const char *)args->in[k], a.k_row = args->in_stride[k];
+    a.v = (const char *)args->in[v], a.v_row = args->in_stride[v];
+    a.head_stride = (int64_t)a.width * (int64_t)sizeof(float);
+    a.v_head_stride = in_key ? a.head_stride : (int64_t)a.value_width * (int64_t)sizeof(float);
+    return a;
+}
+
+static cudaError_t packed_launch(view a, const mosa_cuda_args *args, cudaStream_t stream) {
+    if (args->node->attrs.attention.value_in_key || !has_kernels(a.width, a.value_width, MOSA_BF16))
+        return plain_forward(a, MOSA_F32, stream);
+    if (args->scratch_bytes < packed_bytes(&args->node->attrs, args->rows)) return cudaErrorInvalidValue;
+    return packed_forward(a, args->scratch, stream);
 }
 
 static cudaError_t paged_launch(view a, const mosa_cuda_args *args, cudaStream_t stream) {
@@ -183,7 +188,7 @@ static cudaError_t paged_launch(view a, const mosa_cuda_args *args, cudaStream_t
     a.pages = args->batch->pages;
     while (1 << a.page_shift < kv->spec.page_tokens) a.page_shift++;
     if (kv->spec.value_in_key || !has_kernels(a.width, a.value_width, kv->spec.dtype))
-        return plain_launch(a, kv->spec.dtype, stream);
+        return plain_forward(a, kv->spec.dtype, stream);
     cudaError_t result = cudaSuccess;
     bool many = a.max_rows * a.group > a.small;
     if (many) prefill_launch(a, kv->spec.dtype, stream, &result);
@@ -197,9 +202,10 @@ static cudaError_t paged_launch(view a, const mosa_cuda_args *args, cudaStream_t
 extern "C" cudaError_t mosa_cuda_attention_launch(const mosa_cuda_args *args, cudaStream_t stream) {
     using namespace mosa_attention;
     if (args->rows == 0 || args->batch->n_segments == 0) return cudaSuccess;
-    view a = open_view(args);
-    return mosa_attention_paged(args->graph, args->node) ? paged_launch(a, args, stream)
-                                                         : packed_launch(a, args, stream);
+    const bool paged = mosa_attention_paged(args->graph, args->node);
+    view a = paged ? open_view(args, 0, mosa_attention_sinks(args->graph, args->node)) : packed_view(args, 0);
+    a.y = (float *)args->out[0], a.y_stride = args->out_stride[0] / 4;
+    return paged ? paged_launch(a, args, stream) : packed_launch(a, args, stream);
 }
 
 extern "C" size_t mosa_cuda_attention_scratch_bytes(const mosa_graph *graph, const mosa_node *node, int64_t max_rows,

@@ -95,10 +95,9 @@ __device__ __forceinline__ bool tile_soften(uint32_t (&p)[4][4], const float (&s
     return __any_sync(0xffffffffu, f[0] != 1.0f || f[1] != 1.0f);
 }
 
-// acc += p v.
-template <typename T, int DV>
+// acc += p v; v: DV columns of rows of STRIDE.
+template <typename T, int DV, int STRIDE>
 __device__ __forceinline__ void tile_values(float (&acc)[DV / 8][4], const uint32_t (&p)[4][4], const T *values) {
-    constexpr int STRIDE = rows_of<T, DV>::STRIDE;
     const int lane = threadIdx.x % 32;
     const T *v = values + (lane / 8 % 2 * 8 + lane % 8) * STRIDE + lane / 16 * 8;
 #pragma unroll
@@ -213,7 +212,7 @@ __global__ void __launch_bounds__(WARPS * 32) prefill_kernel(const view a) {
                 for (int n = 0; n < DV / 8; n++)
 #pragma unroll
                     for (int i = 0; i < 4; i++) acc[n][i] *= f[i / 2];
-            tile_values<T, DV>(acc, p, stage + TILE * shape::K_STRIDE);
+            tile_values<T, DV, shape::V_STRIDE>(acc, p, stage + TILE * shape::K_STRIDE);
         }
         if (tile % TILES == TILES - 1 || tile + 1 == tile_end) end_split(total, acc, r);
         __syncthreads();

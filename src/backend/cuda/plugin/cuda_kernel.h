@@ -120,6 +120,10 @@ cudaError_t mosa_cuda_rope_kv_write_launch(const mosa_cuda_args *args, cudaStrea
 cudaError_t mosa_cuda_attention_launch(const mosa_cuda_args *args, cudaStream_t stream);
 size_t mosa_cuda_attention_scratch_bytes(const mosa_graph *graph, const mosa_node *node, int64_t max_rows,
                                          int64_t max_position);
+// ATTENTION_DX of packed segments. in: dy, q, k, (v), (sinks); out: dq, dk, dv.
+cudaError_t mosa_cuda_attention_dx_launch(const mosa_cuda_args *args, cudaStream_t stream);
+size_t mosa_cuda_attention_dx_scratch_bytes(const mosa_graph *graph, const mosa_node *node, int64_t max_rows,
+                                            int64_t max_position);
 
 #ifdef __cplusplus
 }
