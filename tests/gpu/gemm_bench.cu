@@ -1,7 +1,8 @@
 // The Hopper GEMM of LINEAR (gemm_wgmma.cuh): correctness, bits, speed beside cuBLAS. Stand-alone:
 //   nvcc -O3 -std=c++17 -arch=sm_90a -split-compile 0 -Isrc tests/gpu/gemm_bench.cu -o out
 //   ./gemm_bench             every section, each in a process of its own, so that a trap ends one section only
-//   ./gemm_bench NAME        one section: bits-bf16, bits-quant, tokens, speed-bf16, speed-quant, speed-small
+//   ./gemm_bench NAME        one section: bits-bf16, bits-quant, tokens, bits-stack, speed-bf16, speed-quant,
+//   speed-small
 // bits-*: every variant against one warp per tile of mma.sync in the order of linear_layout.cuh, bit for bit; bf16
 // against sums in double, too. tokens: a row's bits at several numbers of rows. speed-*: medians of several launches.
 #define MOSA_HANG_GUARD
@@ -108,14 +109,14 @@ __global__ void by_mma(const char *packed, const __nv_bfloat16 *x, const float *
     }
 }
 
-static void reference(problem &p) {
+static void reference(problem &p, int splits) {
     if (!p.want) CHECK(cudaMalloc(&p.want, p.rows * p.n * 4));
     dim3 grid((unsigned)linear_tiles(p.n), (p.rows + 7) / 8);
     mosa_cuda_gemm g = p.gemm(p.rows);
     int units = (int)linear_units(g.kind, g.k);
 #define REFERENCE(KIND, Q)                                                                                             \
     if (g.kind == KIND)                                                                                                \
-    by_mma<Q><<<grid, 32>>>(p.packed, p.x, p.bias, p.want, p.rows, (int)p.n, (int)p.k, units, g.splits)
+    by_mma<Q><<<grid, 32>>>(p.packed, p.x, p.bias, p.want, p.rows, (int)p.n, (int)p.k, units, splits)
     REFERENCE(MOSA_LINEAR_BF16, linear_bf16);
     REFERENCE(MOSA_LINEAR_Q8_0, linear_q8_0);
     REFERENCE(MOSA_LINEAR_Q4_0, linear_q4_0);
@@ -194,7 +195,7 @@ static void check(const struct kind *kind, int64_t n, int64_t k, int rows) {
     printf("%s n=%lld k=%lld rows=%d splits=%d\n", kind->name, (long long)n, (long long)k, rows,
            linear_splits(kind->kind, n, k));
     problem p(kind, n, k, rows);
-    reference(p);
+    reference(p, linear_splits(p.kind->kind, p.n, p.k));
     if (kind->block == 1) {
         double *worst, error;
         CHECK(cudaMalloc(&worst, 8));
@@ -233,13 +234,76 @@ static void tokens() {
     static const int rows[] = {1, 7, 8, 63, 64, 65, 128, 200, 256, 257, 511, 512, 1000, 2048};
     for (int i = 0; i < 4; i += 3) {
         problem p(&kinds[i], 4096, 4096, 2048);
-        reference(p);
+        reference(p, linear_splits(p.kind->kind, p.n, p.k));
         for (int r : rows) {
             char what[64];
             snprintf(what, sizeof what, "%s rows=%d", kinds[i].name, r);
             if (run(p, r, 0, what)) compare(what, p, r);
         }
     }
+}
+
+// A stack of `experts` matrices of n rows, a multiple of 128: packed, it is one matrix of experts * n rows.
+static void check_stack(const struct kind *kind, int experts, int n, int k, int rows, int slots) {
+    int splits = linear_splits(kind->kind, n, k), pairs = rows * slots;
+    printf("%s stack of %d: n=%d k=%d rows=%d slots=%d splits=%d\n", kind->name, experts, n, k, rows, slots, splits);
+    problem p(kind, (int64_t)experts * n, k, rows);
+    reference(p, splits);
+    std::vector<float> all((size_t)rows * p.n), want((size_t)pairs * n), got(want.size());
+    CHECK(cudaMemcpy(all.data(), p.want, all.size() * 4, cudaMemcpyDeviceToHost));
+    std::vector<int32_t> expert(pairs), order(pairs);
+    for (int i = 0; i < pairs; i++) {
+        expert[i] = (i * 7919 % 101) % (experts - 1), order[i] = i; // the last expert has none
+        memcpy(&want[(size_t)i * n], &all[(size_t)(i / slots) * p.n + (size_t)expert[i] * n], n * 4);
+    }
+    std::stable_sort(order.begin(), order.end(), [&](int a, int b) { return expert[a] < expert[b]; });
+    char *x, *out;
+    int32_t *device_order;
+    mosa_cuda_gemm_group *device_groups;
+    CHECK(cudaMalloc(&x, (size_t)pairs * k * 2));
+    CHECK(cudaMalloc(&out, got.size() * 4));
+    CHECK(cudaMalloc(&device_order, pairs * 4));
+    CHECK(cudaMalloc(&device_groups, (pairs + experts) * sizeof(mosa_cuda_gemm_group)));
+    CHECK(cudaMemcpy(device_order, order.data(), pairs * 4, cudaMemcpyHostToDevice));
+    for (int i = 0; i < pairs; i++)
+        CHECK(cudaMemcpy(x + (size_t)i * k * 2, p.x + (size_t)(order[i] / slots) * k, k * 2, cudaMemcpyDeviceToDevice));
+    for (int v = 1; v < mosa_cuda_gemm_variants(); v++) {
+        std::vector<mosa_cuda_gemm_group> groups;
+        for (int i = 0, e = 0; i < pairs; e++)
+            for (; i < pairs && expert[order[i]] == e; i += groups.back().count) {
+                int end = i;
+                while (end < pairs && expert[order[end]] == e && end - i < mosa_cuda_gemm_tokens(v)) end++;
+                groups.push_back(mosa_cuda_gemm_group{e, i, end - i});
+            }
+        for (int i = 0; i < 3; i++) groups.push_back(mosa_cuda_gemm_group{-1, 0, 0});
+        CHECK(cudaMemcpy(device_groups, groups.data(), groups.size() * sizeof groups[0], cudaMemcpyHostToDevice));
+        CHECK(cudaMemset(out, 0xff, got.size() * 4));
+        mosa_cuda_gemm g = p.gemm(pairs);
+        g.n = n, g.splits = splits, g.x = x, g.out = (float *)out, g.out_stride = (int64_t)slots * n * 4;
+        g.groups = device_groups, g.n_groups = (int)groups.size(), g.order = device_order, g.slots = slots;
+        cudaError_t e = mosa_cuda_gemm_launch(&g, v, 0);
+        if (e == cudaErrorNotSupported) continue;
+        if (!e) e = cudaDeviceSynchronize();
+        if (e) give_up(mosa_cuda_gemm_variant_name(v), e);
+        CHECK(cudaMemcpy(got.data(), out, got.size() * 4, cudaMemcpyDeviceToHost));
+        size_t differ = 0;
+        for (size_t i = 0; i < got.size(); i++) {
+            if (!memcmp(&got[i], &want[i], 4)) continue;
+            if (differ++ < 4)
+                printf("    pair %zu (expert %d) row %zu: %.9g, want %.9g\n", i / n, expert[i / n], i % n, got[i],
+                       want[i]);
+        }
+        printf("  %-34s %s: %zu of %zu differ\n", mosa_cuda_gemm_variant_name(v), differ ? "DIFFERS" : "same bits",
+               differ, got.size());
+        failures += differ != 0;
+    }
+    cudaFree(x), cudaFree(out), cudaFree(device_order), cudaFree(device_groups);
+}
+
+static void bits_stack() {
+    check_stack(&kinds[0], 8, 256, 512, 100, 2);
+    check_stack(&kinds[0], 16, 768, 2048, 700, 4);
+    check_stack(&kinds[3], 16, 768, 2048, 700, 4);
 }
 
 // ---- speed
@@ -265,6 +329,12 @@ static void speed(const struct kind *kind, int64_t n, int64_t k, int rows) {
         if (mosa_cuda_gemm_launch(&g, variant, 0) == cudaErrorNotSupported) continue;
         double ms = median_ms([&] { CHECK(mosa_cuda_gemm_launch(&g, variant, 0)); });
         printf("  %s %.0f", mosa_cuda_gemm_variant_name(variant), flop / ms * 1e-9);
+    }
+    for (int lag : {0, 3000}) {
+        int usual = gemm_lag;
+        gemm_lag = lag;
+        printf("  256x256 lag %d %.0f", lag, flop / median_ms([&] { CHECK(mosa_cuda_gemm_launch(&g, 3, 0)); }) * 1e-9);
+        gemm_lag = usual;
     }
     if (g.splits > 1) {
         g.splits = 1;
@@ -295,8 +365,9 @@ static void speed_small() {
 }
 
 int main(int argc, char **argv) {
-    static const bench_section sections[] = {{"bits-bf16", bits_bf16},     {"bits-quant", bits_quant},
-                                             {"tokens", tokens},           {"speed-bf16", speed_bf16},
-                                             {"speed-quant", speed_quant}, {"speed-small", speed_small}};
+    static const bench_section sections[] = {{"bits-bf16", bits_bf16},    {"bits-quant", bits_quant},
+                                             {"tokens", tokens},          {"bits-stack", bits_stack},
+                                             {"speed-bf16", speed_bf16},  {"speed-quant", speed_quant},
+                                             {"speed-small", speed_small}};
     return bench_main(argc, argv, sections);
 }

@@ -4,6 +4,8 @@
 #include "backend/cuda/plugin/gemm_wgmma.cuh"
 #include "backend/cuda/plugin/hopper_host.cuh"
 
+static int gemm_lag = 1000; // a test sets others
+
 template <class S> static cudaError_t gemm_start(const mosa_cuda_gemm *g, const hopper_device *d, cudaStream_t stream) {
     CUtensorMap map;
     cudaError_t e = hopper_map(g->x, g->rows, g->x_columns, g->x_stride, S::BN / S::CLUSTER, &map);
@@ -13,7 +15,11 @@ template <class S> static cudaError_t gemm_start(const mosa_cuda_gemm *g, const 
     p.packed = g->packed, p.bias = g->bias, p.out = g->out, p.out_stride = g->out_stride;
     p.rows = g->rows, p.n = (int32_t)g->n, p.units = (int32_t)linear_units(g->kind, g->k), p.splits = g->splits;
     p.tiles_m = (int32_t)((g->n + rows_m - 1) / rows_m), p.tiles_n = (g->rows + S::BN - 1) / S::BN;
-    p.group = 16 / S::CLUSTER;
+    p.group = 16 / S::CLUSTER, p.lag = gemm_lag;
+    if (g->groups) {
+        p.groups = g->groups, p.order = g->order, p.slots = g->slots, p.tiles_n = g->n_groups;
+        p.matrix_bytes = linear_matrix_bytes(g->kind, g->n, g->k);
+    }
     return hopper_launch<S, CUtensorMap, gemm_params>(d, gemm_kernel<S>, (int64_t)p.tiles_m * p.tiles_n, stream, map,
                                                       p);
 }
@@ -62,7 +68,8 @@ static cudaError_t gemm_start_variant(const mosa_cuda_gemm *g, int variant, cons
 cudaError_t mosa_cuda_gemm_launch(const mosa_cuda_gemm *g, int variant, cudaStream_t stream) {
     const hopper_device *d = hopper_find_device();
     if (!d) return cudaErrorNotSupported;
-    if (variant < 1 || variant >= GEMM_VARIANTS) variant = gemm_choose(g, d);
+    if (variant < 0 || variant >= GEMM_VARIANTS || (g->groups && !variant)) return cudaErrorInvalidValue;
+    if (!variant) variant = gemm_choose(g, d);
     switch (g->kind) {
     case MOSA_LINEAR_BF16:
         return gemm_start_variant<linear_bf16>(g, variant, d, stream);
@@ -86,4 +93,7 @@ int mosa_cuda_gemm_variants(void) {
 }
 const char *mosa_cuda_gemm_variant_name(int variant) {
     return gemm_variants[variant].name;
+}
+int mosa_cuda_gemm_tokens(int variant) {
+    return gemm_variants[variant].tokens;
 }

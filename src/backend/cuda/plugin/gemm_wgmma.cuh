@@ -11,6 +11,7 @@
 #ifndef MOSA_BACKEND_CUDA_PLUGIN_GEMM_WGMMA_CUH
 #define MOSA_BACKEND_CUDA_PLUGIN_GEMM_WGMMA_CUH
 
+#include "backend/cuda/plugin/gemm_wgmma.h"
 #include "backend/cuda/plugin/hopper.cuh"
 #include "backend/cuda/plugin/linear_layout.cuh"
 
@@ -22,6 +23,12 @@ typedef struct gemm_params {
     int32_t rows, n, units, splits;
     int32_t tiles_m, tiles_n; // tiles of CLUSTER * 128 rows of the matrix, of BN tokens
     int32_t group;            // tiles_m that are worked on together, for L2
+    int32_t lag;              // cycles that warpgroup 2 begins later, so that the two do not merge at once
+    // Stacks: tile column i is groups[i]; rows of x and `order` are the sorted pairs.
+    const mosa_cuda_gemm_group *groups; // or NULL
+    const int32_t *order;
+    int32_t slots;
+    int64_t matrix_bytes;
 } gemm_params;
 
 template <class Q_, int BN_, int STAGES_, int CLUSTER_> struct gemm_shape {
@@ -40,12 +47,36 @@ template <class Q_, int BN_, int STAGES_, int CLUSTER_> struct gemm_shape {
     };
 };
 
-// Rows and tokens of tile t: groups of `group` tile rows, in each all tiles of the first tokens, then of the next.
+// Tile t of the order that L2 likes: groups of `group` tile rows, in each all of them with the first tokens, then with
+// the next.
 __device__ static __forceinline__ void gemm_place(const gemm_params &p, int t, int *m, int *n) {
     int whole = p.group * p.tiles_n, first = t / whole * p.group, rest = t % whole;
     int height = min(p.group, p.tiles_m - first);
     *m = first + rest % height;
     *n = rest / height;
+}
+
+// The first tile from t on, in steps of stride, that has work; tiles_m * tiles_n or more when none has.
+__device__ static __forceinline__ int gemm_next(const gemm_params &p, int t, int stride) {
+    if (!p.groups) return t;
+    for (int m, n; t < p.tiles_m * p.tiles_n; t += stride) {
+        gemm_place(p, t, &m, &n);
+        if (p.groups[n].expert >= 0) break;
+    }
+    return t;
+}
+
+// tiles: rows of the matrix [128 * CLUSTER * m, ...), tokens [token, token + count) of x, matrix `expert` of a stack.
+typedef struct gemm_tile {
+    int m, token, count, expert;
+} gemm_tile;
+
+template <class S> __device__ static __forceinline__ gemm_tile gemm_tile_of(const gemm_params &p, int t) {
+    int m, n;
+    gemm_place(p, t, &m, &n);
+    if (!p.groups) return gemm_tile{m, n * S::BN, min((int)S::BN, p.rows - n * S::BN), 0};
+    mosa_cuda_gemm_group g = p.groups[n];
+    return gemm_tile{m, g.begin, g.count, g.expert};
 }
 
 // What a warp reads, step by step, over all tiles of its block. Beyond the last one it stays on valid addresses.
@@ -54,11 +85,11 @@ template <class S> struct gemm_walk {
     int tile, u, j, w, rank;
 
     __device__ __forceinline__ void enter(const gemm_params &p) {
-        int m, n;
-        gemm_place(p, tile, &m, &n);
+        gemm_tile at = gemm_tile_of<S>(p, tile);
         int last = (p.n + LINEAR_ROWS - 1) / LINEAR_ROWS - 1;
-        m = min(m * S::CLUSTER + rank, last);
-        unit = p.packed + ((int64_t)m * (LINEAR_ROWS / LINEAR_TILE) + w) * p.units * S::UNIT;
+        int m = min(at.m * S::CLUSTER + rank, last);
+        unit =
+            p.packed + at.expert * p.matrix_bytes + ((int64_t)m * (LINEAR_ROWS / LINEAR_TILE) + w) * p.units * S::UNIT;
     }
     __device__ __forceinline__ void load(typename S::Q &q, int lane) const {
         q.load(unit + S::Q::HEAD + j * S::Q::STEP, unit, j, lane);
@@ -67,7 +98,7 @@ template <class S> struct gemm_walk {
         if (++j < S::STEPS) return;
         j = 0, unit += S::UNIT;
         if (++u < p.units) return;
-        u = 0, tile += stride;
+        u = 0, tile = gemm_next(p, tile + stride, stride);
         if (tile < p.tiles_m * p.tiles_n)
             enter(p);
         else
@@ -101,17 +132,16 @@ __device__ static void gemm_produce(const CUtensorMap *x, const gemm_params &p, 
     enum { PART = S::BN / S::CLUSTER };
     int slot = 0;
     uint32_t phase = 1;
-    for (int t = first; t < p.tiles_m * p.tiles_n; t += stride) {
-        int m, n;
-        gemm_place(p, t, &m, &n);
+    for (int t = first; t < p.tiles_m * p.tiles_n; t = gemm_next(p, t + stride, stride)) {
+        int token = gemm_tile_of<S>(p, t).token + rank * PART;
         for (int i = 0; i < p.units * S::STEPS; i++) {
             uint32_t full = s.full + 8 * slot, to = s.stages + slot * S::STAGE + rank * PART * 128;
             hopper_barrier_wait(s.empty + 8 * slot, phase, 1);
             hopper_barrier_expect(full, S::STAGE);
             if (S::CLUSTER > 1)
-                hopper_tma_load_multicast(to, x, full, i * LINEAR_STEP, n * S::BN + rank * PART, (1 << S::CLUSTER) - 1);
+                hopper_tma_load_multicast(to, x, full, i * LINEAR_STEP, token, (1 << S::CLUSTER) - 1);
             else
-                hopper_tma_load(to, x, full, i * LINEAR_STEP, n * S::BN);
+                hopper_tma_load(to, x, full, i * LINEAR_STEP, token);
             if (++slot == S::STAGES) slot = 0, phase ^= 1;
         }
     }
@@ -189,17 +219,19 @@ template <class S> struct gemm_consumer {
         }
     }
 
-    // row: of the matrix, of acc[0]; token: of acc[0]. WHOLE: all of the tile exists.
+    __device__ __forceinline__ void add_bias(int row, const float *bias) const {
+        float top = row < p.n ? bias[row] : 0.0f, low = row + 8 < p.n ? bias[row + 8] : 0.0f;
+#pragma unroll
+        for (int i = 0; i < S::BN / 8; i++)
+            acc[4 * i] += top, acc[4 * i + 1] += top, acc[4 * i + 2] += low, acc[4 * i + 3] += low;
+    }
+
+    // row: of the matrix, of acc[0]; token: of x, of acc[0]. WHOLE: all of the tile exists.
     template <bool WHOLE> __device__ __forceinline__ void store(int row, int token) const {
         bool top = WHOLE || row < p.n, low = WHOLE || row + 8 < p.n;
-        float bias_top = p.bias && top ? p.bias[row] : 0.0f, bias_low = p.bias && low ? p.bias[row + 8] : 0.0f;
         char *even = (char *)(p.out + row) + token * p.out_stride, *odd = even + p.out_stride;
 #pragma unroll
         for (int i = 0; i < S::BN / 8; i++) {
-            if (p.bias) {
-                acc[4 * i] += bias_top, acc[4 * i + 1] += bias_top;
-                acc[4 * i + 2] += bias_low, acc[4 * i + 3] += bias_low;
-            }
             if (WHOLE || token + 8 * i < p.rows) {
                 if (top) ((float *)even)[0] = acc[4 * i];
                 if (low) ((float *)even)[8] = acc[4 * i + 2];
@@ -210,6 +242,21 @@ template <class S> struct gemm_consumer {
             }
             even += 8 * p.out_stride, odd += 8 * p.out_stride;
         }
+    }
+
+    // The same for a stack: to the row and slot that a pair came from. left: pairs of the tile from this thread's
+    // first.
+    __device__ __forceinline__ void store_pairs(int row, const int32_t *order, int left) const {
+#pragma unroll
+        for (int i = 0; i < S::BN / 8; i++)
+#pragma unroll
+            for (int e = 0; e < 2; e++) {
+                if (8 * i + e >= left) continue;
+                int pair = order[8 * i + e];
+                float *to = (float *)((char *)p.out + pair / p.slots * p.out_stride) + pair % p.slots * p.n + row;
+                if (row < p.n) to[0] = acc[4 * i + e];
+                if (row + 8 < p.n) to[8] = acc[4 * i + 2 + e];
+            }
     }
 };
 
@@ -223,24 +270,29 @@ __device__ static __forceinline__ void gemm_consume(const gemm_params &p, const 
     gemm_consumer<S> c = {p, s, acc, f, q, {nullptr, first, 0, 0, 4 * group + thread / 32, rank}, stride, thread, 0, 0};
     float4 *mine = s.totals + group * (S::BN / 8) * 128 + thread;
     if (first >= p.tiles_m * p.tiles_n) return;
+    if (group)
+        for (long long begin = clock64(); clock64() - begin < p.lag;) {
+        }
     c.walk.enter(p);
     c.walk.load(q, lane);
     gemm_decode(f[0], q);
     c.walk.next(p, stride);
     if (!S::PLAIN) c.walk.load(q, lane);
-    for (int t = first; t < p.tiles_m * p.tiles_n; t += stride) {
+    for (int t = first; t < p.tiles_m * p.tiles_n; t = gemm_next(p, t + stride, stride)) {
         for (int i = 0; i < p.splits; i++) {
             c.chunk((linear_chunk(p.units, p.splits, i + 1) - linear_chunk(p.units, p.splits, i)) * S::STEPS);
             if (p.splits > 1) c.merge(mine, i == 0, i == p.splits - 1);
         }
-        int m, n;
-        gemm_place(p, t, &m, &n);
-        m = (m * S::CLUSTER + rank) * LINEAR_ROWS, n *= S::BN;
-        int row = m + (4 * group + thread / 32) * LINEAR_TILE + lane / 4, token = n + lane % 4 * 2;
-        if (m + LINEAR_ROWS <= p.n && n + S::BN <= p.rows)
-            c.template store<true>(row, token);
+        gemm_tile tile = gemm_tile_of<S>(p, t);
+        int m = (tile.m * S::CLUSTER + rank) * LINEAR_ROWS, column = lane % 4 * 2;
+        int row = m + (4 * group + thread / 32) * LINEAR_TILE + lane / 4;
+        if (p.bias) c.add_bias(row, p.bias + (int64_t)tile.expert * p.n);
+        if (p.groups)
+            c.store_pairs(row, p.order + tile.token + column, tile.count - column);
+        else if (m + LINEAR_ROWS <= p.n && tile.count == S::BN)
+            c.template store<true>(row, tile.token + column);
         else
-            c.template store<false>(row, token);
+            c.template store<false>(row, tile.token + column);
         __syncwarp();
     }
 }
@@ -252,7 +304,7 @@ __global__ void __launch_bounds__(S::THREADS, 1)
     extern __shared__ char raw[];
     gemm_shared<S> s(raw);
     int rank = S::CLUSTER > 1 ? (int)hopper_cluster_rank() : 0;
-    int first = blockIdx.x / S::CLUSTER, stride = gridDim.x / S::CLUSTER;
+    int stride = gridDim.x / S::CLUSTER, first = gemm_next(p, blockIdx.x / S::CLUSTER, stride);
     if (threadIdx.x == 0) {
         hopper_tma_prefetch_map(&x);
         for (int i = 0; i < S::STAGES; i++) {

@@ -5,6 +5,11 @@
 #include <cuda_runtime_api.h>
 #include <stdint.h>
 
+// Sorted pairs [begin, begin + count) of a stack use matrix `expert`; -1: nothing to do.
+typedef struct mosa_cuda_gemm_group {
+    int32_t expert, begin, count;
+} mosa_cuda_gemm_group;
+
 // out[rows,n] f32 = x[rows,k] w[n,k]^T + bias, the sums in the order of linear_layout.cuh, so that a row has the same
 // bits as from any other kernel of LINEAR.
 typedef struct mosa_cuda_gemm {
@@ -18,6 +23,13 @@ typedef struct mosa_cuda_gemm {
     float *out;         // device
     int64_t out_stride; // bytes
     int32_t rows;
+    // Stacks (packed: the matrices one behind the other; bias [experts,n]): rows of x are pairs of a row and a slot,
+    // sorted by matrix, `rows` of them; groups (device, n_groups) of at most mosa_cuda_gemm_tokens(variant) pairs;
+    // order (device, rows): pair i is order[i] = row * slots + slot and goes to columns [slot * n, (slot + 1) * n) of
+    // that row of out. groups NULL: a plain matrix. variant must not be 0.
+    const mosa_cuda_gemm_group *groups;
+    const int32_t *order;
+    int32_t n_groups, slots;
 } mosa_cuda_gemm;
 
 #ifdef __cplusplus
@@ -29,6 +41,7 @@ extern "C" {
 cudaError_t mosa_cuda_gemm_launch(const mosa_cuda_gemm *g, int variant, cudaStream_t stream);
 int mosa_cuda_gemm_variants(void);
 const char *mosa_cuda_gemm_variant_name(int variant);
+int mosa_cuda_gemm_tokens(int variant);
 
 #ifdef __cplusplus
 }
