@@ -1,7 +1,8 @@
 // Checks and times the linear kernels on a device; stands alone.
 //
 //   nvcc -std=c++17 -O3 -arch=sm_90a --split-compile=0 -Isrc -Iinclude tests/gpu/linear_bench.cu
-//       src/backend/cuda/plugin/linear_run.cu src/backend/cuda/plugin/linear_repack.cu -ldl -o linear_bench
+//       src/backend/cuda/plugin/linear_run.cu src/backend/cuda/plugin/linear_repack.cu
+//       src/backend/cuda/plugin/gemm_wgmma.cu -ldl -o linear_bench
 //   ./linear_bench [check|time]
 //
 // First every type and path against plain sums in double, and bits between numbers of rows and paths; then copy and
@@ -222,10 +223,10 @@ static linear_call call_of(const linear_matrix *m, const float *x, int rows, flo
 }
 
 static std::string name_of(const linear_tuning &t) {
-    static const char *paths[] = {"auto", "rows", "tiles"};
+    static const char *paths[] = {"auto", "rows", "tiles", "wgmma"};
     char s[100];
-    snprintf(s, sizeof s, "%s bps%d st%d tile%d sep%d%s", paths[t.path], t.blocks_per_sm, t.stages, t.tile, t.separate,
-             t.serial ? " serial" : "");
+    snprintf(s, sizeof s, "%s bps%d st%d tile%d sep%d wgmma%d%s", paths[t.path], t.blocks_per_sm, t.stages, t.tile,
+             t.separate, t.wgmma, t.serial ? " serial" : "");
     return s;
 }
 
@@ -259,13 +260,16 @@ static void check_plain(const type &t, int64_t n, int64_t k) {
     report("values", t, n, k, most, "auto");
     float worst = found_get().worst;
     for (int rows : listed)
-        for (int v = 0; v < 14; v++) {
+        for (int v = 0; v < 17; v++) {
             linear_tuning u = {};
             int from = rows < 900 ? 5 : 0; // rows of x begin elsewhere
             if (v == 1 || v == 2) u.path = LINEAR_BY_ROWS, u.blocks_per_sm = v;
             if (v == 3) u.serial = true;
             if (v == 4 || v == 5) u.path = LINEAR_BY_ROWS, u.stages = v - 3;
-            if (v >= 6) u.path = LINEAR_BY_TILES, u.tile = 1 + (v - 6) % 4, u.separate = 1 + (v - 6) / 4;
+            if (v >= 14)
+                u.path = LINEAR_BY_WGMMA, u.wgmma = v - 14;
+            else if (v >= 6)
+                u.path = LINEAR_BY_TILES, u.tile = 1 + (v - 6) % 4, u.separate = 1 + (v - 6) / 4;
             if (failures > 30 || (v && v < 6 && v != 3 && rows > 16)) continue;
             linear_call d = call_of(&a.m, x + from * k, rows, z);
             d.bias = bias, d.tuning = u;
@@ -526,20 +530,28 @@ static void time_model(const char *name, const type &t, int layers, std::vector<
     base.push_back(make(t, head.n, head.k, 1, 5, false));
     all.push_back(base.back().m);
     bytes += (double)linear_matrix_bytes(t.kind, head.n, head.k);
-    double times[2];
-    for (int serial = 0; serial < 2; serial++)
-        times[serial] = time_graph(
+    double times[3];
+    for (int mode = 0; mode < 3; mode++) // together, one by one, one by one and serial
+        times[mode] = time_graph(
             [&] {
+                std::vector<linear_call> calls;
                 for (linear_matrix &m : all) {
-                    linear_call c = call_of(&m, time_x, rows, time_y);
-                    c.tuning.serial = serial;
-                    CHECK(linear_run(&c, stream));
+                    calls.push_back(call_of(&m, time_x, rows, time_y));
+                    calls.back().tuning.serial = mode == 2;
+                    if (!mode) continue;
+                    CHECK(linear_run(&calls.back(), stream));
+                }
+                if (mode) return;
+                for (size_t i = 0; i < calls.size(); i++) { // q k v | o | gate up | down
+                    int some = i + 1 == calls.size() ? 1 : i % 7 == 0 ? 3 : i % 7 == 4 ? 2 : 1;
+                    CHECK(linear_run_together(&calls[i], some, stream));
+                    i += (size_t)some - 1;
                 }
             },
             3);
-    printf("model %s %s T%d: %.3f ms, %.0f GB/s, %.0f%% of read, %.0f%% of copy; serial %.3f ms\n", name, t.name, rows,
-           times[0] * 1e3, bytes / times[0] / 1e9, 100 * bytes / times[0] / read_rate,
-           100 * bytes / times[0] / copy_rate, times[1] * 1e3);
+    printf("model %s %s T%d: %.3f ms, %.0f GB/s, %.0f%% of read, %.0f%% of copy; one by one %.3f ms, serial %.3f ms\n",
+           name, t.name, rows, times[0] * 1e3, bytes / times[0] / 1e9, 100 * bytes / times[0] / read_rate,
+           100 * bytes / times[0] / copy_rate, times[1] * 1e3, times[2] * 1e3);
     fflush(stdout);
     for (char *p : memory) cudaFree(p);
     for (matrix &a : base) drop(&a);
@@ -552,6 +564,15 @@ static void time_middle(const type &t, shape s, int rows) {
     char best_name[100] = "", line[300] = "";
     linear_tuning u = {};
     double own = time_pool(p, rows, u, 0, true, 2), f32 = time_pool(p, rows, u, 0, false, 2);
+    for (int v = 0; v < 4; v++) {
+        u.path = LINEAR_BY_WGMMA, u.wgmma = v;
+        double one = time_pool(p, rows, u, 0, true, 2);
+        snprintf(line + strlen(line), sizeof line - strlen(line), " w%d %.0f", v, one * 1e6);
+        if (one < best) {
+            best = one;
+            snprintf(best_name, sizeof best_name, "wgmma %d", v);
+        }
+    }
     for (int tile = 1; tile <= 4; tile++)
         for (int separate = 1; separate <= 2; separate++) {
             if ((rows > 256 && tile < 4) || (separate == 2 && rows > 512)) continue;

@@ -170,6 +170,27 @@ static void experts(const kind &t, int64_t n, int64_t k, int count, int slots, i
     }
 }
 
+// Three matrices on the same rows, in one launch and in three.
+static void together(const kind &t) {
+    const int64_t k = 512, n[] = {200, 128, 50};
+    const int splits[] = {2, 1, 2}, rows = 5;
+    std::vector<stack> w;
+    std::vector<float> x((size_t)(rows * k)), y[3], want;
+    for (float &v : x) v = random_float();
+    linear_call calls[3] = {};
+    for (int i = 0; i < 3; i++) w.push_back(make(t, n[i], k, 1, splits[i]));
+    for (int i = 0; i < 3; i++) {
+        y[i].assign((size_t)(rows * n[i]), NAN);
+        calls[i].matrix = &w[i].matrix, calls[i].rows = rows, calls[i].x = x.data(), calls[i].x_stride = k * 4;
+        calls[i].out = y[i].data(), calls[i].out_stride = n[i] * 4;
+    }
+    if (linear_run_together(calls, 3, 0)) printf("FAIL: together\n"), failures++;
+    for (int i = 0; i < 3; i++) {
+        run(w[i], x, false, rows, 0, false, nullptr, nullptr, linear_tuning{}, want);
+        same("together", y[i], want, want.size());
+    }
+}
+
 int main(int argc, char **) {
     for (int late = 0; late < 2; late++) {
         emulate_late = late;
@@ -179,6 +200,7 @@ int main(int argc, char **) {
             plain(t, 200, fine ? 416 : 768, t.kind == MOSA_LINEAR_Q8_0 ? 4 : 1);
             if (argc > 1) plain(t, 300, 2048, 8);
             experts(t, 72, 256, 5, 3, 30);
+            together(t);
             printf("kind %d late %d done, %d failures\n", t.kind, late, failures);
             fflush(stdout);
         }

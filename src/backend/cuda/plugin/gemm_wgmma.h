@@ -2,7 +2,9 @@
 #ifndef MOSA_BACKEND_CUDA_PLUGIN_GEMM_WGMMA_H
 #define MOSA_BACKEND_CUDA_PLUGIN_GEMM_WGMMA_H
 
+#ifndef LINEAR_EMULATE
 #include <cuda_runtime_api.h>
+#endif
 #include <stdint.h>
 
 // Sorted pairs [begin, begin + count) of a stack use matrix `expert`; -1: nothing to do.

@@ -16,7 +16,7 @@
 struct linear_matrix;
 struct linear_source;
 
-enum { LINEAR_AUTO, LINEAR_BY_ROWS, LINEAR_BY_TILES };
+enum { LINEAR_AUTO, LINEAR_BY_ROWS, LINEAR_BY_TILES, LINEAR_BY_WGMMA };
 
 typedef struct linear_tuning {
     int path;          // LINEAR_*; a path that cannot run the call falls back to the other
@@ -24,6 +24,7 @@ typedef struct linear_tuning {
     int stages;        // of its ring: 0 = default, 1 = shorter, 2 = longer
     int tile;          // 1 + index of the tile shape (16, 32, 64, 128 tokens); 0 = by T
     int separate;      // chunks of K in blocks of their own: 0 = when blocks are few, 1 = never, 2 = always
+    int wgmma;         // variant of gemm_wgmma.h
     bool serial;       // no programmatic dependent launch
 } linear_tuning;
 
@@ -53,6 +54,8 @@ static inline int64_t linear_bf16_row_bytes(int64_t k) {
 // Enough for any number of rows up to max_rows.
 size_t linear_scratch_bytes(int64_t n, int64_t k, int64_t experts, int64_t slots, int64_t max_rows);
 cudaError_t linear_run(const linear_call *call, cudaStream_t stream);
+// As n calls of linear_run, none of which reads what another writes: neighbours that read the same rows share a launch.
+cudaError_t linear_run_together(const linear_call *calls, int n, cudaStream_t stream);
 cudaError_t linear_run_stack(const linear_call *call, cudaStream_t stream);
 
 // f32 rows to bf16 rows, round to nearest even; to_stride bytes a row, a multiple of 16, are written: zeros from K on.

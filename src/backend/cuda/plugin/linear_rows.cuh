@@ -4,46 +4,82 @@
 // that the chunks of a tile meet in one block and are added in order through shared memory. A warp has a ring of units
 // of its own, filled by cp.async; the ring runs on into the warp's next tile, so reading never pauses. The activations
 // lie whole in shared memory as bf16 rows. The ring is filled before the kernel that makes the activations ends.
+// Matrices of one type that read the same rows (queries, keys, values) may share a launch: jobs of one part follow
+// those of the part before.
 #ifndef MOSA_BACKEND_CUDA_PLUGIN_LINEAR_ROWS_CUH
 #define MOSA_BACKEND_CUDA_PLUGIN_LINEAR_ROWS_CUH
 
 #include "backend/cuda/plugin/linear_device.cuh"
 #include "backend/cuda/plugin/linear_layout.cuh"
 
-enum { LINEAR_WARPS = 8, LINEAR_THREADS = 256 };
+enum { LINEAR_WARPS = 8, LINEAR_THREADS = 256, LINEAR_PARTS = 4 };
+
+// A job: 8 / splits tiles.
+typedef struct linear_part {
+    const char *packed;
+    const float *bias; // or NULL
+    float *out;
+    int64_t out_stride;              // bytes
+    int32_t n, split_bits, jobs_end; // splits = 1 << split_bits; jobs of this part and those before
+} linear_part;
 
 typedef struct linear_rows_params {
-    const char *packed;
-    const void *x;                // f32 or bf16 rows
-    int64_t x_stride, out_stride; // bytes
-    const float *bias;            // or NULL
-    float *out;
-    int32_t rows, n, k, units, splits, jobs; // jobs: groups of 8 / splits tiles
-    int32_t pitch;                           // bytes of a row of activations in shared memory
-    bool x_bf16, x_wide;                     // x_wide: 16-byte loads may be used
-    // Stacks: rows is 1, blockIdx.y = row * slots + slot.
+    linear_part part[LINEAR_PARTS];
+    const void *x;    // f32 or bf16 rows
+    int64_t x_stride; // bytes
+    int32_t rows, k, units, parts, jobs;
+    int32_t pitch;       // bytes of a row of activations in shared memory
+    bool x_bf16, x_wide; // x_wide: wide loads may be used
+    // Stacks: rows and parts are 1, blockIdx.y = row * slots + slot.
     const int32_t *index; // NULL with slots > 0: slot s uses matrix s
     int64_t index_stride, x_slot_stride, matrix_bytes;
     int32_t slots; // 0: not a stack
 } linear_rows_params;
 
-// What a warp reads: units [begin, end) of tile `tile_of(job)`, for job = blockIdx.x, + gridDim.x, ...
+// What a warp does of a job.
+typedef struct linear_share {
+    int part, first, tile, begin, end; // first: first tile of the job; units [begin, end)
+} linear_share;
+
+__device__ static __forceinline__ linear_share linear_share_of(const linear_rows_params &p, int job, int warp) {
+    linear_share s;
+    s.part = 0;
+    while (s.part + 1 < p.parts && job >= p.part[s.part].jobs_end) s.part++;
+    int bits = p.part[s.part].split_bits, local = s.part ? job - p.part[s.part - 1].jobs_end : job;
+    int chunk = warp & ((1 << bits) - 1);
+    s.first = local * (LINEAR_WARPS >> bits), s.tile = s.first + (warp >> bits);
+    s.begin = linear_chunk(p.units, 1 << bits, chunk), s.end = linear_chunk(p.units, 1 << bits, chunk + 1);
+    return s;
+}
+
+// What a warp reads: its units of job blockIdx.x, then those of blockIdx.x + gridDim.x, ...
 template <class Q> struct linear_ring {
     enum { UNIT = Q::HEAD + Q::UNIT_K / LINEAR_STEP * Q::STEP };
-    const char *packed;
-    uint32_t slots; // shared address of slot 0
-    int begin, end, units, tile, tile_step, job, jobs, unit, slot, n_slots, lane;
+    const linear_rows_params &p;
+    int64_t stack_offset; // bytes to the matrix of a stack
+    uint32_t slots;       // shared address of slot 0
+    int n_slots, warp, lane, job, slot, left;
+    const char *from;
 
+    __device__ __forceinline__ void enter() {
+        if (job >= p.jobs) return;
+        linear_share s = linear_share_of(p, job, warp);
+        from = p.part[s.part].packed + stack_offset + ((int64_t)s.tile * p.units + s.begin) * UNIT;
+        left = s.end - s.begin;
+    }
     // Puts the next unit on its way (nothing after the last one) and closes a group in any case.
     __device__ __forceinline__ void issue() {
-        if (job < jobs) {
-            const char *from = packed + ((int64_t)tile * units + unit) * UNIT;
+        if (job < p.jobs) {
             uint32_t to = slots + slot * UNIT;
 #pragma unroll
             for (int i = 0; i < (UNIT / 16 + 31) / 32; i++)
                 if ((i + 1) * 32 <= UNIT / 16 || i * 32 + lane < UNIT / 16)
                     linear_copy16(to + (i * 32 + lane) * 16, from + (i * 32 + lane) * 16);
-            if (++unit == end) unit = begin, job += gridDim.x, tile += tile_step;
+            from += UNIT;
+            if (--left == 0) {
+                job += gridDim.x;
+                enter();
+            }
         }
         if (++slot == n_slots) slot = 0;
         linear_commit();
@@ -108,19 +144,26 @@ __device__ static __forceinline__ void linear_unit(float acc[NT][4], const char 
     }
 }
 
+// Where outputs and biases of a stack's slot begin, in elements.
+typedef struct linear_slot {
+    int64_t out, bias;
+} linear_slot;
+
 // Adds the chunks of the block's tiles in order and stores. partial: [warp][16][8 * NT].
 template <int NT>
-__device__ static __forceinline__ void linear_store_rows(const linear_rows_params &p, const float *partial, int job,
-                                                         float *out, const float *bias) {
-    int tiles = LINEAR_WARPS / p.splits, rows = tiles * LINEAR_TILE;
-    for (int i = threadIdx.x; i < rows * p.rows; i += LINEAR_THREADS) {
-        int token = i / rows, r = i % rows, n = job * rows + r;
-        if (n >= p.n) continue;
-        const float *from = partial + ((r / LINEAR_TILE) * p.splits * LINEAR_TILE + r % LINEAR_TILE) * 8 * NT + token;
+__device__ static __forceinline__ void linear_store_rows(const linear_rows_params &p, const linear_share &share,
+                                                         const float *partial, const linear_slot &slot) {
+    const linear_part &part = p.part[share.part];
+    const int bits = part.split_bits, row_bits = 7 - bits; // rows: 16 * 8 / splits
+    const float *bias = part.bias ? part.bias + slot.bias : nullptr;
+    for (int i = threadIdx.x; i < p.rows << row_bits; i += LINEAR_THREADS) {
+        int token = i >> row_bits, r = i & ((1 << row_bits) - 1), n = share.first * LINEAR_TILE + r;
+        if (n >= part.n) continue;
+        const float *from = partial + (((r / LINEAR_TILE) << bits) * LINEAR_TILE + r % LINEAR_TILE) * 8 * NT + token;
         float sum = from[0];
-        for (int s = 1; s < p.splits; s++) sum += from[s * LINEAR_TILE * 8 * NT];
+        for (int s = 1; s < 1 << bits; s++) sum += from[s * LINEAR_TILE * 8 * NT];
         if (bias) sum += bias[n];
-        *(float *)((char *)out + token * p.out_stride + n * sizeof(float)) = sum;
+        *((float *)((char *)part.out + token * part.out_stride) + slot.out + n) = sum;
     }
 }
 
@@ -136,33 +179,21 @@ __global__ void __launch_bounds__(LINEAR_THREADS, 2) linear_rows_kernel(const __
     float *partial = (float *)shared;
     char *ring_data = shared + linear_rows_partial<NT>::BYTES + warp * STAGES * linear_ring<Q>::UNIT;
     char *rows = shared + linear_rows_partial<NT>::BYTES + LINEAR_WARPS * STAGES * linear_ring<Q>::UNIT;
-    const char *packed = p.packed, *x = (const char *)p.x;
-    const float *bias = p.bias;
-    float *out = p.out;
+    const char *x = (const char *)p.x;
+    linear_slot where = {0, 0};
+    int64_t stack_offset = 0;
     if (p.slots) {
         linear_wait_for_previous();
         int row = blockIdx.y / p.slots, slot = blockIdx.y % p.slots;
         int expert = p.index ? *(const int32_t *)((const char *)p.index + row * p.index_stride + slot * 4) : slot;
-        packed += expert * p.matrix_bytes;
+        stack_offset = expert * p.matrix_bytes;
         x += row * p.x_stride + slot * p.x_slot_stride;
-        out = (float *)((char *)out + row * p.out_stride) + (int64_t)slot * p.n;
-        if (bias) bias += (int64_t)expert * p.n;
+        where.out = row * p.part[0].out_stride / 4 + (int64_t)slot * p.part[0].n;
+        where.bias = (int64_t)expert * p.part[0].n;
     }
-    const int tiles = LINEAR_WARPS / p.splits, chunk = warp % p.splits;
-    linear_ring<Q> ring = {packed,
-                           linear_shared(ring_data),
-                           linear_chunk(p.units, p.splits, chunk),
-                           linear_chunk(p.units, p.splits, chunk + 1),
-                           p.units,
-                           (int)blockIdx.x * tiles + warp / p.splits,
-                           (int)gridDim.x * tiles,
-                           (int)blockIdx.x,
-                           p.jobs,
-                           0,
-                           0,
-                           STAGES,
-                           lane};
-    ring.unit = ring.begin;
+    linear_ring<Q> ring = {p, stack_offset, linear_shared(ring_data), STAGES, warp, lane, (int)blockIdx.x, 0,
+                           0, nullptr};
+    ring.enter();
     for (int i = 0; i < STAGES - 1; i++) ring.issue();
     linear_dependents_may_start();
     if (!p.slots) linear_wait_for_previous();
@@ -178,7 +209,8 @@ __global__ void __launch_bounds__(LINEAR_THREADS, 2) linear_rows_kernel(const __
     int slot = 0, turn = 0;
     for (int job = blockIdx.x; job < p.jobs; job += gridDim.x) {
         float acc[NT][4] = {};
-        for (int u = ring.begin; u < ring.end; u++) {
+        const linear_share share = linear_share_of(p, job, warp);
+        for (int u = share.begin; u < share.end; u++) {
             linear_wait<STAGES - 2>();
             __syncwarp();
             ring.issue();
@@ -193,7 +225,7 @@ __global__ void __launch_bounds__(LINEAR_THREADS, 2) linear_rows_kernel(const __
             *(float2 *)(to + 8 * 8 * NT) = make_float2(acc[t][2], acc[t][3]);
         }
         __syncthreads();
-        linear_store_rows<NT>(p, partial + turn * LINEAR_WARPS * LINEAR_TILE * 8 * NT, job, out, bias);
+        linear_store_rows<NT>(p, share, partial + turn * LINEAR_WARPS * LINEAR_TILE * 8 * NT, where);
         turn ^= 1;
     }
 }

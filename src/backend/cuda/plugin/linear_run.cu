@@ -1,11 +1,24 @@
 // Chooses among the linear kernels and launches them; see linear.h.
 #include "backend/cuda/plugin/linear.h"
 
+#include "backend/cuda/plugin/gemm_wgmma.h"
 #include "backend/cuda/plugin/linear_launch.cuh"
 #include "backend/cuda/plugin/linear_rows.cuh"
 #include "backend/cuda/plugin/linear_tiles.cuh"
 
-enum { ROWS_MAX = 16, SHARED_MAX = 227 * 1024, SHARED_PAIR = 113 * 1024, SEPARATE_ROWS_MAX = 512, DEVICES_MAX = 16 };
+// Absent from programs that do without gemm_wgmma.cu.
+extern "C" __attribute__((weak)) cudaError_t mosa_cuda_gemm_launch(const mosa_cuda_gemm *g, int variant,
+                                                                   cudaStream_t stream);
+
+enum { WGMMA_ROWS = INT32_MAX }; // from so many rows on
+enum {
+    ROWS_MAX = 16,
+    FEW_ROWS = 8,
+    SHARED_MAX = 227 * 1024,
+    SHARED_PAIR = 113 * 1024,
+    SEPARATE_ROWS_MAX = 512,
+    DEVICES_MAX = 16
+};
 
 static cudaError_t device_limits(int *sms, int *shared_max) {
     static int known[DEVICES_MAX][2];
@@ -115,14 +128,20 @@ static cudaError_t dispatch_rows(const linear_call *call, const linear_rows_para
     LINEAR_BY_KIND(run_rows_of, call, p, stream, fits)
 }
 
-// *fits false: nothing was launched, the activations do not fit in shared memory.
-static cudaError_t few_rows(const linear_call *call, cudaStream_t stream, bool *fits) {
+// The matrices of n calls that read the same rows. *fits false: nothing was launched, the activations do not fit in
+// shared memory.
+static cudaError_t few_rows(const linear_call *call, int n, cudaStream_t stream, bool *fits) {
     const linear_matrix *m = call->matrix;
     linear_rows_params p = {};
-    p.packed = m->packed, p.x = call->x, p.x_stride = call->x_stride, p.out_stride = call->out_stride;
-    p.bias = call->bias, p.out = call->out, p.rows = call->slots ? 1 : call->rows;
-    p.n = (int32_t)m->n, p.k = (int32_t)m->k, p.units = (int32_t)linear_units(m->kind, m->k), p.splits = m->splits;
-    p.jobs = (int32_t)(linear_tiles(m->n) * m->splits / LINEAR_WARPS);
+    p.x = call->x, p.x_stride = call->x_stride, p.rows = call->slots ? 1 : call->rows;
+    p.k = (int32_t)m->k, p.units = (int32_t)linear_units(m->kind, m->k), p.parts = n;
+    for (int i = 0; i < n; i++) {
+        const linear_matrix *w = call[i].matrix;
+        p.jobs += (int32_t)(linear_tiles(w->n) * w->splits / LINEAR_WARPS);
+        p.part[i] = linear_part{
+            w->packed, call[i].bias, call[i].out, call[i].out_stride, (int32_t)w->n, __builtin_ctz((unsigned)w->splits),
+            p.jobs};
+    }
     p.pitch = p.units * linear_format_of(m->kind).unit_k * 2 + 16;
     p.x_bf16 = call->x_bf16;
     int64_t align = call->x_bf16 ? 8 : 16;
@@ -223,11 +242,21 @@ static linear_tiles_params tiles_params(const linear_call *call) {
     return p;
 }
 
+static cudaError_t by_wgmma(const linear_call *call, const linear_tiles_params &p, cudaStream_t stream) {
+    const linear_matrix *m = call->matrix;
+    if (!mosa_cuda_gemm_launch) return cudaErrorNotSupported;
+    mosa_cuda_gemm g = {m->packed,  m->kind,     m->splits, m->n,  m->k,         p.x,
+                        p.x_stride, p.x_columns, p.bias,    p.out, p.out_stride, p.rows};
+    return mosa_cuda_gemm_launch(&g, call->tuning.wgmma, stream);
+}
+
 static cudaError_t many_rows(const linear_call *call, cudaStream_t stream) {
     linear_tiles_params p = tiles_params(call);
     size_t used = 0;
     cudaError_t e = bf16_input(call, &p, &used, stream);
     if (e) return e;
+    bool wide = call->tuning.path == LINEAR_AUTO ? call->rows >= WGMMA_ROWS : call->tuning.path == LINEAR_BY_WGMMA;
+    if (wide && (e = by_wgmma(call, p, stream)) != cudaErrorNotSupported) return e;
     size_t want = (size_t)p.splits * (size_t)p.rows * (size_t)p.n_padded * sizeof(float);
     if (used + want <= call->scratch_bytes) p.partial = (float *)((char *)call->scratch + used);
     return dispatch_tiles(call, p, tile_by_rows(call, call->rows), 0, stream);
@@ -236,12 +265,32 @@ static cudaError_t many_rows(const linear_call *call, cudaStream_t stream) {
 cudaError_t linear_run(const linear_call *call, cudaStream_t stream) {
     if (call->rows <= 0) return cudaSuccess;
     bool fits = false;
-    bool few = call->tuning.path == LINEAR_AUTO ? call->rows <= 8 : call->tuning.path == LINEAR_BY_ROWS;
+    bool few = call->tuning.path == LINEAR_AUTO ? call->rows <= FEW_ROWS : call->tuning.path == LINEAR_BY_ROWS;
     if (few && call->rows <= ROWS_MAX) {
-        cudaError_t e = few_rows(call, stream, &fits);
+        cudaError_t e = few_rows(call, 1, stream, &fits);
         if (e || fits) return e;
     }
     return many_rows(call, stream);
+}
+
+static bool reads_same(const linear_call *a, const linear_call *b) {
+    return a->x == b->x && a->x_stride == b->x_stride && a->x_bf16 == b->x_bf16 && a->rows == b->rows &&
+           a->matrix->kind == b->matrix->kind && a->matrix->k == b->matrix->k && !a->slots && !b->slots;
+}
+
+cudaError_t linear_run_together(const linear_call *calls, int n, cudaStream_t stream) {
+    for (int i = 0; i < n;) {
+        int some = 1;
+        while (i + some < n && some < LINEAR_PARTS && reads_same(&calls[i], &calls[i + some])) some++;
+        bool fits = false;
+        cudaError_t e = cudaSuccess;
+        if (some > 1 && calls[i].rows > 0 && calls[i].rows <= FEW_ROWS && calls[i].tuning.path == LINEAR_AUTO)
+            e = few_rows(&calls[i], some, stream, &fits);
+        for (int j = 0; !e && !fits && j < some; j++) e = linear_run(&calls[i + j], stream);
+        if (e) return e;
+        i += some;
+    }
+    return cudaSuccess;
 }
 
 // ---- stacks
@@ -308,7 +357,7 @@ cudaError_t linear_run_stack(const linear_call *call, cudaStream_t stream) {
     int64_t pairs = (int64_t)call->rows * call->slots;
     bool few = call->tuning.path == LINEAR_AUTO ? pairs <= 32 : call->tuning.path == LINEAR_BY_ROWS, fits = false;
     if (few && pairs <= 65535) {
-        cudaError_t e = few_rows(call, stream, &fits);
+        cudaError_t e = few_rows(call, 1, stream, &fits);
         if (e || fits) return e;
     }
     linear_tiles_params p = tiles_params(call);
