@@ -29,9 +29,10 @@ mosa_status mosa_backend_open(const mosa_backend_options *options, mosa_backend 
 }
 
 static unsigned use_of(mosa_op op, int operand) {
-    if (op == MOSA_OP_EMBED) return MOSA_WEIGHT_TABLE;
-    if (operand == mosa_op_matrix_operand(op)) return MOSA_WEIGHT_MATRIX;
-    return MOSA_WEIGHT_VECTOR;
+    unsigned uses = 0;
+    if (operand == mosa_op_table_operand(op)) uses |= MOSA_WEIGHT_TABLE;
+    if (operand == mosa_op_matrix_operand(op)) uses |= MOSA_WEIGHT_MATRIX;
+    return uses ? uses : MOSA_WEIGHT_VECTOR;
 }
 
 unsigned mosa_graph_weight_uses(const mosa_graph *graph, int32_t slot) {

@@ -63,6 +63,15 @@ typedef struct mosa_lora_pair {
     const mosa_tensor_view *a, *b; // A [rank, K], B [N, rank], of any dtype that has to_f32
 } mosa_lora_pair;
 
+// Where weight gradients add up: a flat arena of f32 in the caller's memory, laid out by weight slot of the graph.
+// Slots of one tensor may share an offset.
+typedef struct mosa_grads {
+    float *data;
+    int64_t count; // elements of data
+    int32_t n_slots;
+    const int64_t *offset; // (n_slots) first element of a slot's gradient, -1 = none is kept
+} mosa_grads;
+
 // Rows of an output of another exec's last run, where that left them, as the input of this run. Row r of the input is
 // row index[r] of the output.
 typedef struct mosa_rows {
@@ -73,10 +82,12 @@ typedef struct mosa_rows {
 
 typedef struct mosa_bindings {
     const void *const *inputs; // (graph->n_inputs) host pointers, by slot
-    mosa_kv *const *states;    // (graph->n_states) by slot; not read for the state of LORA nodes: see mosa_batch
+    mosa_kv *const *states;    // (graph->n_states) by slot; not read for those of LORA nodes (see mosa_batch) and of
+                               // gradients
     const void **outputs;      // (graph->n_outputs) set by exec_run: host-readable f32 rows, valid until the next run;
                                // NULL: they stay on the device until the next run, for exec_read, exec_draw and rows
     const mosa_rows *rows;     // (graph->n_inputs) or NULL; for inputs that are f32 rows
+    mosa_grads *grads;         // of the state that gradients are added to; not read for other graphs
 } mosa_bindings;
 
 enum { MOSA_DRAW_TOP_MAX = 20 };

@@ -53,10 +53,30 @@ mosa_status mosa_check_state(const mosa_node *node, const mosa_kv_spec *spec, in
 }
 
 bool mosa_index_check_of(const mosa_graph *graph, const mosa_node *node, mosa_index_check *out) {
-    if (node->op != MOSA_OP_EMBED && node->op != MOSA_OP_GATHER_ROWS) return false;
-    const mosa_value_info *index = &graph->values[node->in[node->op == MOSA_OP_EMBED ? 0 : 1]];
-    const mosa_value_info *from = &graph->values[node->in[node->op == MOSA_OP_EMBED ? 1 : 0]];
-    *out = (mosa_index_check){node->op, index->slot, index->shape.dim[0], from->shape.dim[0]};
+    const mosa_value_info *operand[3] = {NULL};
+    for (int i = 0; i < 3 && i < node->n_in; i++) operand[i] = &graph->values[node->in[i]];
+    const mosa_value_info *index = operand[node->op == MOSA_OP_EMBED ? 0 : node->op == MOSA_OP_LINEAR_CE ? 2 : 1];
+    *out = (mosa_index_check){.op = node->op};
+    switch (node->op) {
+    case MOSA_OP_EMBED:
+    case MOSA_OP_LINEAR_CE:
+        out->bound = operand[1]->shape.dim[0];
+        break;
+    case MOSA_OP_GATHER_ROWS:
+        out->bound = operand[0]->shape.dim[0];
+        break;
+    case MOSA_OP_SCATTER_ROWS:
+        out->bound = node->attrs.scatter.rows;
+        break;
+    case MOSA_OP_EMBED_DW:
+        out->bound = node->attrs2.grad.elements / operand[0]->shape.dim[1];
+        break;
+    default:
+        return false;
+    }
+    out->first = node->op == MOSA_OP_LINEAR_CE ? -1 : 0;
+    out->slot = index->slot;
+    out->count = index->shape.dim[0];
     return true;
 }
 
@@ -64,9 +84,9 @@ mosa_status mosa_check_index(const mosa_index_check *check, int32_t rows, const 
     int64_t count = check->count == MOSA_ROWS ? rows : check->count;
     int64_t bound = check->bound == MOSA_ROWS ? rows : check->bound;
     for (int64_t i = 0; i < count; i++)
-        if (index[i] < 0 || index[i] >= bound)
-            return mosa_fail(err, MOSA_EINVALID, "%s: index %d of row %lld is not in [0, %lld)",
-                             mosa_op_get(check->op)->name, index[i], (long long)i, (long long)bound);
+        if (index[i] < check->first || index[i] >= bound)
+            return mosa_fail(err, MOSA_EINVALID, "%s: index %d of row %lld is not in [%d, %lld)",
+                             mosa_op_get(check->op)->name, index[i], (long long)i, check->first, (long long)bound);
     return MOSA_OK;
 }
 
@@ -88,7 +108,7 @@ mosa_status mosa_check_view(const mosa_tensor_view *view, unsigned uses, mosa_er
     for (uint32_t i = 0; valid && i < view->n_dims; i++)
         valid = view->dims[i] > 0 && !__builtin_mul_overflow(elements, view->dims[i], &elements);
     if (!valid || elements != view->n_elements || !mosa_dtype_bytes(view->dtype, elements, &bytes) ||
-        bytes != view->bytes || !view->data || (view->parts && (view->n_dims != 3 || uses != MOSA_WEIGHT_MATRIX)) ||
+        bytes != view->bytes || !view->data || (view->parts && (view->n_dims != 3 || (uses & MOSA_WEIGHT_VECTOR))) ||
         view->dims[view->n_dims - 1] % mosa_dtype_traits_of(view->dtype)->block_len)
         return mosa_fail(err, MOSA_ECORRUPT, "%.200s: its shape and its bytes do not agree", name);
     if (!mosa_dtype_traits_of(view->dtype)->to_f32)
@@ -116,7 +136,7 @@ mosa_status mosa_check_kv_spec(const mosa_kv_spec *spec, mosa_error *err) {
 mosa_status mosa_check_weight_view(const mosa_graph *graph, const mosa_node *node, int operand,
                                    const mosa_tensor_view *view, mosa_error *err) {
     const mosa_value_info *value = &graph->values[node->in[operand]];
-    bool vector = node->op != MOSA_OP_EMBED && operand != mosa_op_matrix_operand(node->op);
+    bool vector = operand != mosa_op_table_operand(node->op) && operand != mosa_op_matrix_operand(node->op);
     bool same = (view->dtype == value->dtype || vector) && (int)view->n_dims == value->shape.ndim;
     for (int i = 0; same && i < value->shape.ndim; i++) same = view->dims[i] == value->shape.dim[i];
     if (same) return MOSA_OK;

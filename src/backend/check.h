@@ -15,10 +15,11 @@ mosa_status mosa_check_pages(const mosa_kv_spec *spec, const mosa_batch *batch, 
 // A state of number `slot` fits a node that reads or writes it. MOSA_EINVALID.
 mosa_status mosa_check_state(const mosa_node *node, const mosa_kv_spec *spec, int slot, mosa_error *err);
 
-// An index that a kernel follows without looking: EMBED's ids and GATHER_ROWS' rows, an input of the graph.
+// An index that a kernel follows without looking (ids, labels, rows), an input of the graph.
 typedef struct mosa_index_check {
     mosa_op op;
     int32_t slot;         // of the input that holds the indices
+    int32_t first;        // the least that is right
     int64_t count, bound; // MOSA_ROWS stands for the rows of the run
 } mosa_index_check;
 

@@ -1,6 +1,7 @@
 // Sampling from logits: penalties, filters, and a draw that depends on the sequence alone.
 #include "engine/sampler.h"
 
+#include "backend/cpu/math.h"
 #include "base/rng.h"
 
 #include <math.h>
@@ -164,10 +165,7 @@ static int keep_best(mosa_logprob *top, int have, int n, int32_t token, float lo
 }
 
 float mosa_sampler_logprobs(const mosa_sampler *s, const float *logits, int32_t token, int n, mosa_logprob *top) {
-    float max = logits[argmax(logits, s->vocab)];
-    double sum = 0;
-    for (int i = 0; i < s->vocab; i++) sum += expf(logits[i] - max);
-    float log_sum = (float)log(sum);
+    float max, log_sum = mosa_log_of(mosa_softmax_sum(logits, s->vocab, &max)); // as the loss of training has it
     int have = 0;
     for (int32_t i = 0; n > 0 && i < s->vocab; i++) have = keep_best(top, have, n, i, logits[i]);
     for (int i = 0; i < have; i++) top[i].logprob = top[i].logprob - max - log_sum;

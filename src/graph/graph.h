@@ -31,7 +31,7 @@ typedef int32_t mosa_value; // index into the graph's values
 #define MOSA_NO_VALUE ((mosa_value)-1)
 #define MOSA_ROWS     ((int64_t)-1)
 
-enum { MOSA_DIMS_MAX = 3, MOSA_NODE_INPUTS_MAX = 8, MOSA_NODE_OUTPUTS_MAX = 3, MOSA_HEAD_WIDTH_MAX = 1024 };
+enum { MOSA_DIMS_MAX = 3, MOSA_NODE_INPUTS_MAX = 8, MOSA_NODE_OUTPUTS_MAX = 4, MOSA_HEAD_WIDTH_MAX = 1024 };
 enum { MOSA_EXPERTS_MAX = 1024 };
 
 typedef struct mosa_shape {
@@ -56,9 +56,10 @@ typedef enum mosa_op {
     MOSA_OP_EMBED,       // y[T,D] f32 = table[ids[T]]                         in: ids i32 [T], table [V,D] any dtype
     MOSA_OP_GATHER_ROWS, // y[R,D] = x[index[R]]                               in: x [N,D], index i32 [R]
     // dense
-    MOSA_OP_LINEAR, // y[T,N] f32 = x[T,K] * w[N,K]^T (+ b[N])            in: x (f32 or QUANTIZE_ROWS result), w, (b)
-    MOSA_OP_LORA,   // y'[T,N] = y + s * (x A^T) B^T by the adapter of the row's segment, y where it has none
-                    // in: y [T,N], x [T,K] f32, state of adapters; out: y', u [T,rank] = s * x A^T
+    MOSA_OP_LINEAR,   // y[T,N] f32 = x[T,K] * w[N,K]^T (+ b[N])            in: x (f32 or QUANTIZE_ROWS result), w, (b)
+    MOSA_OP_LORA,     // y'[T,N] = y + s * (x A^T) B^T by the adapter of the row's segment, y where it has none
+                      // in: y [T,N], x [T,K] f32, state of adapters; out: y', u [T,rank] = s * x A^T
+    MOSA_OP_LORA_ADD, // y'[T,N] = y + u * b[N,rank]^T, as LORA adds it: an adapter in training  in: y, u [T,rank], b
     // norms, over the last dimension or over heads of width attrs.norm.group
     MOSA_OP_RMS_NORM,   // y = x / sqrt(mean(x^2) + eps) * w                  in: x [T,D], w [group]
     MOSA_OP_LAYER_NORM, // y = (x - mean) / sqrt(var + eps) * w (+ b)         in: x, w, (b)
@@ -68,6 +69,7 @@ typedef enum mosa_op {
     MOSA_OP_MUL,   // y = a * b, same shape
     MOSA_OP_SCALE, // y = x * attrs.scale.value
     MOSA_OP_ACT,   // y = act(x), attrs.act.kind
+    MOSA_OP_ROUND, // y = x as attrs.round.dtype holds it; gradients pass as if it were x
     MOSA_OP_SLICE, // y[T,n] = x[T, attrs.slice.begin : begin+n]         columns, of each group of attrs.slice.group
     MOSA_OP_JOIN,  // y[T,G*(a+b)]: per group the columns of a, then those of b       in: a [T,G*a], b [T,G*b]
     // position
@@ -96,6 +98,41 @@ typedef enum mosa_op {
     // lowering
     MOSA_OP_QUANTIZE_ROWS, // rows of x in the packed int8 layout of a backend   in: x; out dtype MOSA_U8, opaque row
                            // bytes
+    // training: the loss, and derivatives that mosa_pass_autodiff emits. dy, dx: gradients of y, x. `grads` is the
+    // state of
+    // accumulated weight gradients (mosa_grads of backend/backend.h): an op that takes it adds to the elements of slot
+    // attrs2.grad.slot and yields the state's next version. Sums over rows run in order of rows.
+    MOSA_OP_LINEAR_CE, // z = cap(scale * h w^T); dz = coef (softmax(z) - onehot(label))    in: h [T,D], w [V,D], labels
+                       // i32 [T] (-1: the row does not count), coef f32 [T,1], grads, (h as QUANTIZE_ROWS packs it)
+                       // out: stats [T,4] = (logp, logsumexp, entropy, argmax is label) of the label, zeros where it is
+                       // -1; dh [T,D]; room for the logits of a chunk of rows [chunk,V]; grads. dw is added when
+                       // attrs2.grad.slot >= 0
+    MOSA_OP_LINEAR_DX, // dx[T,K] = dy w                                     in: dy [T,N], w [N,K]
+    MOSA_OP_LINEAR_DW, // dw[N,K] += dy^T x                                  in: dy [T,N], x [T,K], grads
+    MOSA_OP_ROWS_SUM,  // db[n] += sum over rows and groups of n columns     in: dy, grads; n = attrs2.grad.elements
+    MOSA_OP_EMBED_DW,  // dtable[ids[t]] += dy[t]                            in: dy [T,D], ids, grads
+    MOSA_OP_SCATTER_ROWS,     // dx[N,D] = sum of dy[r] over index[r] = n           in: dy [R,D], index; N =
+                              // attrs.scatter.rows
+    MOSA_OP_RMS_NORM_DX,      // in: dy, x, w; attrs.norm
+    MOSA_OP_RMS_NORM_DW,      // in: dy, x, grads
+    MOSA_OP_LAYER_NORM_DX,    // in: dy, x, w
+    MOSA_OP_LAYER_NORM_DW,    // in: dy, x, grads
+    MOSA_OP_L2_NORM_DX,       // in: dy, x
+    MOSA_OP_ACT_DX,           // dx = dy act'(x)                                    in: dy, x
+    MOSA_OP_GATED_ACT_DX,     // in: dy, gate, up; out: dgate, dup
+    MOSA_OP_UNSLICE,          // SLICE turned round: other columns are 0            in: dy; attrs.slice, row width
+                              // attrs2.slice.count
+    MOSA_OP_ROPE_DX,          // the transposed rotation                            in: dy, table; attrs.rope
+    MOSA_OP_ATTENTION_DX,     // of packed segments; probabilities are recomputed   in: dy [T,H*W], q, k, (v), (sinks)
+                              // out: dq, dk, dv ([T,1] and unused with value_in_key)
+    MOSA_OP_ATTENTION_DSINKS, // dsinks[H] +=                                      in: dy, q, k, (v), sinks, grads
+    MOSA_OP_MOE_ROUTE_DX,     // dlogits [T,E]                                     in: dweight [T,k], logits, index
+    MOSA_OP_EXPERT_LINEAR_DX, // dx [T,attrs.expert.columns]                       in: dy [T,k*N], w [E,N,K], (index)
+    MOSA_OP_EXPERT_LINEAR_DW, // dw[index] += dy^T x                               in: dy, x, (index), grads;
+                              // attrs.expert
+    MOSA_OP_EXPERT_ROWS_SUM,  // db[index] += dy                                   in: dy, index, grads; attrs.expert
+    MOSA_OP_MOE_COMBINE_DX,   // dx_s = weight_s dy, dweight_s = x_s . dy          in: dy [T,D], x [T,k*D], weight; out:
+                              // dx, dweight
     MOSA_OP_COUNT
 } mosa_op;
 
@@ -172,9 +209,26 @@ typedef union mosa_attrs {
         int32_t rank;   // columns of u: no adapter has more
     } lora;
     struct {
+        mosa_dtype dtype; // MOSA_F16, as pages of keys and values hold it, or MOSA_BF16
+    } round;
+    struct {
         int64_t row_bytes;
         int layout;
     } quantize; // backend-private layout number and bytes of one packed row
+    struct {
+        float scale, softcap; // of the logits; softcap 0 = none
+        int32_t chunk;        // rows whose logits exist at one time
+    } linear_ce;
+    struct {
+        int32_t slot;     // weight slot whose gradient is added to
+        int64_t elements; // of that weight
+    } grad;               // in attrs2
+    struct {
+        int64_t rows; // MOSA_ROWS or a number
+    } scatter;
+    struct {
+        int64_t experts, width, columns; // E, K, and the columns of x: K, or K for each slot
+    } expert;
 } mosa_attrs;
 
 typedef struct mosa_value_info {
@@ -242,9 +296,15 @@ mosa_value mosa_g_attention_kv(mosa_graph *g, mosa_value q, mosa_value state, co
 mosa_value mosa_g_attention_kv_sinks(mosa_graph *g, mosa_value q, mosa_value state, mosa_value sinks,
                                      const mosa_attrs *attention);
 mosa_value mosa_g_attention(mosa_graph *g, mosa_value q, mosa_value k, mosa_value v, const mosa_attrs *attention);
+mosa_value mosa_g_attention_sinks(mosa_graph *g, mosa_value q, mosa_value k, mosa_value v, mosa_value sinks,
+                                  const mosa_attrs *attention);
 mosa_value mosa_g_clamped_swiglu(mosa_graph *g, mosa_value gate, mosa_value up, float limit);
 mosa_value mosa_g_slice(mosa_graph *g, mosa_value x, int64_t begin, int64_t count, int64_t group);
 mosa_value mosa_g_join(mosa_graph *g, mosa_value a, mosa_value b, int64_t groups);
+mosa_value mosa_g_round(mosa_graph *g, mosa_value x, mosa_dtype dtype); // x itself for MOSA_F32
+// The loss of rows h against labels; returns stats, *grads becomes the state's next version.
+mosa_value mosa_g_linear_ce(mosa_graph *g, mosa_value h, mosa_value w, mosa_value labels, mosa_value coef,
+                            mosa_value *grads, float scale, float softcap);
 // Index and bias may be MOSA_NO_VALUE; a bias needs an index.
 mosa_value mosa_g_expert_linear(mosa_graph *g, mosa_value x, mosa_value w, mosa_value index, mosa_value bias);
 mosa_value mosa_g_moe_combine(mosa_graph *g, mosa_value x, mosa_value weight);

@@ -146,3 +146,34 @@ mosa_value mosa_g_attention(mosa_graph *g, mosa_value q, mosa_value k, mosa_valu
     if (attention->attention.value_in_key) return apply2(g, MOSA_OP_ATTENTION, q, k, attention);
     return apply3(g, MOSA_OP_ATTENTION, q, k, v, attention);
 }
+
+mosa_value mosa_g_attention_sinks(mosa_graph *g, mosa_value q, mosa_value k, mosa_value v, mosa_value sinks,
+                                  const mosa_attrs *attention) {
+    if (sinks == MOSA_NO_VALUE) return mosa_g_attention(g, q, k, v, attention);
+    if (attention->attention.value_in_key) return apply3(g, MOSA_OP_ATTENTION, q, k, sinks, attention);
+    return mosa_graph_apply(g, MOSA_OP_ATTENTION, (mosa_value[]){q, k, v, sinks}, 4, attention);
+}
+
+mosa_value mosa_g_round(mosa_graph *g, mosa_value x, mosa_dtype dtype) {
+    if (dtype == MOSA_F32) return x;
+    mosa_attrs attrs;
+    memset(&attrs, 0, sizeof attrs);
+    attrs.round.dtype = dtype;
+    return mosa_graph_apply(g, MOSA_OP_ROUND, &x, 1, &attrs);
+}
+
+mosa_value mosa_g_linear_ce(mosa_graph *g, mosa_value h, mosa_value w, mosa_value labels, mosa_value coef,
+                            mosa_value *grads, float scale, float softcap) {
+    enum { CHUNK = 128 };
+    mosa_attrs attrs, grad;
+    memset(&attrs, 0, sizeof attrs);
+    memset(&grad, 0, sizeof grad);
+    attrs.linear_ce.scale = scale;
+    attrs.linear_ce.softcap = softcap;
+    attrs.linear_ce.chunk = CHUNK;
+    grad.grad.slot = -1;
+    mosa_value stats =
+        mosa_graph_apply2(g, MOSA_OP_LINEAR_CE, (mosa_value[]){h, w, labels, coef, *grads}, 5, &attrs, &grad);
+    *grads = mosa_graph_node_output(g, stats, 3);
+    return stats;
+}

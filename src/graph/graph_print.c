@@ -24,7 +24,7 @@ static void print_route(const mosa_attrs *attrs, FILE *file) {
 }
 
 static void print_attrs(const mosa_graph *graph, const mosa_node *node, FILE *file) {
-    static const char *const acts[] = {"silu", "gelu", "gelu_tanh", "relu", "sigmoid", "clamped_swiglu"};
+    static const char *const acts[] = {"silu", "gelu", "gelu_tanh", "relu", "sigmoid", "tanh", "clamped_swiglu"};
     const mosa_attrs *attrs = &node->attrs;
     switch (node->op) {
     case MOSA_OP_RMS_NORM:

@@ -33,4 +33,24 @@ typedef int64_t (*mosa_pass_row_bytes_fn)(int layout, int64_t k, const void *con
 mosa_status mosa_pass_quantize(const mosa_graph *graph, mosa_pass_layout_fn layout_of, mosa_pass_row_bytes_fn row_bytes,
                                const void *context, mosa_graph **out, mosa_error *err);
 
+// Backwards: a graph that computes what `forward` does and then gradients, by the derivative of each op. Only what
+// leads from a wanted weight or input to a seed is differentiated.
+//   LINEAR_CE   its dh is the seed of its h; when its matrix is wanted, its attrs2.grad.slot is set
+//   seeds       outputs of a graph whose gradients the caller supplies: one more input each, of the value's shape,
+//   named
+//               "d." and its name, behind the forward's inputs in the order given
+// Weight gradients are added to a state "grads", the one of the forward's LINEAR_CE or, where there are any, a
+// new one behind its states.
+// Outputs: those of `forward`, then the gradient of each wanted input, in order of slots.
+// MOSA_EUNSUPPORTED: an op on the way has no derivative (KV pages, quantised rows, LORA); MOSA_EINVALID: a wanted input
+// that no seed depends on.
+typedef struct mosa_autodiff {
+    const bool *weights;     // (forward->n_weights) whose gradients are wanted
+    const bool *inputs;      // (forward->n_inputs) or NULL
+    const mosa_value *seeds; // (n_seeds) values of `forward`
+    int n_seeds;
+} mosa_autodiff;
+mosa_status mosa_pass_autodiff(const mosa_graph *forward, const mosa_autodiff *wanted, mosa_graph **out,
+                               mosa_error *err);
+
 #endif

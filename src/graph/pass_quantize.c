@@ -36,8 +36,12 @@ static void emit_linear(quantizer *q, const mosa_node *node, int layout) {
     const mosa_graph *from = q->rebuild.from;
     mosa_value in[MOSA_NODE_INPUTS_MAX];
     for (int i = 0; i < node->n_in; i++) in[i] = q->rebuild.map[node->in[i]];
-    in[0] = pack(q, in[0], layout, mosa_shape_row_elements(&from->values[node->in[0]].shape));
-    q->rebuild.map[node->out[0]] = mosa_graph_apply(q->rebuild.to, node->op, in, node->n_in, &node->attrs);
+    // The loss needs the rows themselves as well.
+    bool loss = node->op == MOSA_OP_LINEAR_CE;
+    in[loss ? node->n_in : 0] = pack(q, in[0], layout, mosa_shape_row_elements(&from->values[node->in[0]].shape));
+    mosa_value first = mosa_graph_apply2(q->rebuild.to, node->op, in, node->n_in + loss, &node->attrs, &node->attrs2);
+    for (int i = 0; i < node->n_out; i++)
+        q->rebuild.map[node->out[i]] = mosa_graph_node_output(q->rebuild.to, first, i);
 }
 
 mosa_status mosa_pass_quantize(const mosa_graph *graph, mosa_pass_layout_fn layout_of, mosa_pass_row_bytes_fn row_bytes,
@@ -49,7 +53,8 @@ mosa_status mosa_pass_quantize(const mosa_graph *graph, mosa_pass_layout_fn layo
     for (int n = 0; n < graph->n_nodes; n++) {
         const mosa_node *node = &graph->nodes[n];
         int layout = -1;
-        if (mosa_op_matrix_operand(node->op) >= 0 && graph->values[node->in[0]].dtype == MOSA_F32) {
+        bool packed = graph->values[node->in[0]].dtype != MOSA_F32 || (node->op == MOSA_OP_LINEAR_CE && node->n_in > 5);
+        if (mosa_op_matrix_operand(node->op) >= 0 && !packed) {
             const mosa_value_info *w = &graph->values[node->in[1]];
             layout = layout_of(w->dtype, w->shape.dim[w->shape.ndim - 1], context);
         }

@@ -1,7 +1,8 @@
 // Schedule and memory plan.
 //
 // Stage of a node: one past the latest stage it waits for, or the same stage when a rowwise node follows a rowwise one.
-// A node that replaces a state version also waits for every reader of the old one. Live range of a value: from the
+// A node that replaces a state version also waits for every reader of the old one; the order in which gradients are
+// added is looser (after_gradient). Live range of a value: from the
 // stage of its producer to that of its last reader, both included, so that nothing written in a stage shares memory
 // with anything read in it. Offsets: largest value first, into the smallest hole that fits among the values already
 // placed whose live ranges overlap its own; ties by value number, so a plan is a function of its graph.
@@ -24,8 +25,9 @@ typedef struct interval {
 typedef struct planner {
     mosa_plan *plan;
     const mosa_graph *graph;
-    int32_t *level;   // (n_nodes)
-    int32_t *read_at; // (n_values) latest stage that reads a state version, -1
+    int32_t *level;         // (n_nodes)
+    int32_t *read_at;       // (n_values) latest stage that reads a state version, -1
+    const char **slot_name; // (n_weights)
     interval *intervals;
     int n_intervals;
 } planner;
@@ -48,14 +50,37 @@ static bool may_chain(const mosa_graph *graph, const mosa_node *node, mosa_value
     return rows && mosa_op_get(node->op)->rowwise && mosa_op_get(producer->op)->rowwise;
 }
 
+// Gradients of different weights lie apart, so a node that adds one waits for earlier ones of its own weight alone (of
+// the same name: a tied table is the weight of two slots); else each would lag behind its derivatives, which keeps them
+// alive. Returns the level after the latest such node.
+static int32_t after_gradient(const planner *p, const mosa_node *node, mosa_value state) {
+    const mosa_graph *graph = p->graph;
+    const char *name = p->slot_name[node->attrs2.grad.slot < 0 ? 0 : node->attrs2.grad.slot];
+    for (int32_t n = graph->values[state].producer; node->attrs2.grad.slot >= 0 && n >= 0;) {
+        const mosa_node *other = &graph->nodes[n];
+        int32_t slot = other->attrs2.grad.slot;
+        bool same = slot == node->attrs2.grad.slot;
+        if (slot >= 0 && !same) same = name && p->slot_name[slot] && strcmp(p->slot_name[slot], name) == 0;
+        if (slot >= 0 && same) return p->level[n] + 1;
+        mosa_value before = MOSA_NO_VALUE;
+        for (int i = 0; i < other->n_in; i++)
+            if (is_state(graph, other->in[i])) before = other->in[i];
+        n = graph->values[before].producer;
+    }
+    return 0;
+}
+
 static int32_t level_of(const planner *p, const mosa_node *node) {
     const mosa_graph *graph = p->graph;
-    bool writer = writes_state(graph, node);
+    bool adds = mosa_op_adds_gradients(node->op), writer = writes_state(graph, node) && !adds;
     int32_t level = 0;
     for (int i = 0; i < node->n_in; i++) {
         mosa_value value = node->in[i];
         int32_t producer = graph->values[value].producer;
-        if (producer >= 0) {
+        if (adds && is_state(graph, value)) {
+            int32_t after = after_gradient(p, node, value);
+            if (after > level) level = after;
+        } else if (producer >= 0) {
             int32_t after = p->level[producer] + (may_chain(graph, node, value) ? 0 : 1);
             if (after > level) level = after;
         }
@@ -185,8 +210,13 @@ static mosa_status build(planner *p, mosa_error *err) {
     p->level = calloc(nodes, sizeof *p->level);
     p->read_at = calloc(values, sizeof *p->read_at);
     p->intervals = calloc(values, sizeof *p->intervals);
-    if (!plan->order || !plan->offset || !plan->row_stride || !p->level || !p->read_at || !p->intervals)
+    p->slot_name = calloc((size_t)p->graph->n_weights + 1, sizeof *p->slot_name);
+    if (!p->slot_name || !plan->order || !plan->offset || !plan->row_stride || !p->level || !p->read_at ||
+        !p->intervals)
         return mosa_fail(err, MOSA_ENOMEM, "plan: out of memory");
+    for (mosa_value v = 0; v < p->graph->n_values; v++)
+        if (p->graph->values[v].kind == MOSA_VALUE_WEIGHT)
+            p->slot_name[p->graph->values[v].slot] = p->graph->values[v].name;
     assign_levels(p);
     MOSA_TRY(order_nodes(p, err));
     MOSA_TRY(find_intervals(p, err));
@@ -206,6 +236,7 @@ mosa_status mosa_plan_create(const mosa_graph *graph, int64_t max_rows, mosa_pla
     free(p.level);
     free(p.read_at);
     free(p.intervals);
+    free(p.slot_name);
     if (status == MOSA_OK)
         *out = plan;
     else

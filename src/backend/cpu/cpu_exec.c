@@ -38,7 +38,9 @@ struct mosa_exec {
     int n_patches, n_checks;
     bool uses_segments;
     int32_t last_rows;       // of the last run
+    bool bounds_segments;    // to MOSA_ATTENTION_DX_ROWS_MAX rows
     int32_t adapter_slot;    // of the state that LORA nodes read, -1 when there are none
+    int32_t grads_slot;      // of the state that gradients are added to, likewise
     mosa_cpu_lora_rows lora; // of the batch that runs
     bool profile;
     int64_t *times; // (n_nodes) nanoseconds of the last run
@@ -55,10 +57,10 @@ static mosa_status check_weight(const mosa_exec *exec, const mosa_node *node, in
     const char *name = value_name(graph, node->in[operand]);
     if (!weight) return mosa_fail(err, MOSA_EINVALID, "weight %.200s is missing", name);
     MOSA_TRY(mosa_check_weight_view(graph, node, operand, &weight->view, err));
-    bool table = node->op == MOSA_OP_EMBED, matrix = operand == mosa_op_matrix_operand(node->op);
-    bool ready = table    ? weight->uses & MOSA_WEIGHT_TABLE
-                 : matrix ? (weight->uses & MOSA_WEIGHT_MATRIX) && (weight->packed || !exec->cpu->packs)
-                          : weight->vector != NULL;
+    bool table = operand == mosa_op_table_operand(node->op), matrix = operand == mosa_op_matrix_operand(node->op);
+    bool ready = table || matrix || weight->vector != NULL;
+    if (table) ready &= (weight->uses & MOSA_WEIGHT_TABLE) != 0;
+    if (matrix) ready &= (weight->uses & MOSA_WEIGHT_MATRIX) && (weight->packed || !exec->cpu->packs);
     if (!ready)
         return mosa_fail(err, MOSA_EINVALID, "weight %.200s was not made for its use in %s", name,
                          mosa_op_get(node->op)->name);
@@ -85,6 +87,7 @@ static mosa_status bind_operand(mosa_exec *exec, int32_t n, int operand, mosa_we
             args->lora = &exec->lora;
             return MOSA_OK;
         }
+        if (mosa_op_adds_gradients(node->op)) exec->grads_slot = value->slot;
         __attribute__((fallthrough));
     default:
         exec->patches[exec->n_patches++] = (patch){n, operand, value->slot, value->kind};
@@ -107,7 +110,9 @@ static mosa_status bind_node(mosa_exec *exec, int32_t n, mosa_weight *const *wei
         args->out[i] = exec->memory + plan->offset[node->out[i]];
         args->out_stride[i] = plan->row_stride[node->out[i]];
     }
-    exec->uses_segments |= mosa_op_get(node->op)->stateful;
+    bool packed = node->op == MOSA_OP_ATTENTION_DX || node->op == MOSA_OP_ATTENTION_DSINKS;
+    exec->bounds_segments |= packed;
+    exec->uses_segments |= packed || (mosa_op_get(node->op)->stateful && !mosa_op_adds_gradients(node->op));
     if (mosa_index_check_of(plan->graph, node, &exec->checks[exec->n_checks])) exec->n_checks++;
     return MOSA_OK;
 }
@@ -154,7 +159,7 @@ mosa_status mosa_cpu_exec_create(mosa_backend *backend, const mosa_plan *plan, m
     if (!exec) return mosa_fail(err, MOSA_ENOMEM, "cpu: out of memory");
     exec->cpu = (mosa_cpu_backend *)backend;
     exec->plan = plan;
-    exec->adapter_slot = -1;
+    exec->adapter_slot = exec->grads_slot = -1;
     mosa_status status = allocate(exec, err);
     if (status == MOSA_OK) status = allocate_gathers(exec, err);
     for (int32_t n = 0; status == MOSA_OK && n < plan->graph->n_nodes; n++) status = bind_node(exec, n, weights, err);
@@ -189,6 +194,15 @@ static mosa_status check_indices(const mosa_exec *exec, const mosa_batch *batch,
     return MOSA_OK;
 }
 
+// ATTENTION_DX keeps a row's probabilities in scratch.
+static mosa_status check_lengths(const mosa_exec *exec, const mosa_batch *batch, mosa_error *err) {
+    for (int32_t s = 0; exec->bounds_segments && s < batch->n_segments; s++)
+        if (batch->segments[s].row_count > MOSA_ATTENTION_DX_ROWS_MAX)
+            return mosa_fail(err, MOSA_ELIMIT, "batch: segment %d has more than %d rows", s,
+                             MOSA_ATTENTION_DX_ROWS_MAX);
+    return MOSA_OK;
+}
+
 // Whether what an adapter has for a LORA node fits that node's operands.
 static bool adapter_fits(const mosa_exec *exec, const mosa_node *node, const mosa_adapter *adapter) {
     const mosa_value_info *values = exec->plan->graph->values;
@@ -217,13 +231,13 @@ static mosa_status check_states(const mosa_exec *exec, const mosa_batch *batch, 
                                 mosa_error *err) {
     const mosa_graph *graph = exec->plan->graph;
     for (int i = 0; i < graph->n_states; i++) {
-        if (i == exec->adapter_slot) continue;
+        if (i == exec->adapter_slot || i == exec->grads_slot) continue;
         if (!bindings->states || !bindings->states[i]) return mosa_fail(err, MOSA_EINVALID, "state %d is missing", i);
         MOSA_TRY(mosa_check_pages(&bindings->states[i]->spec, batch, err));
     }
     for (int i = 0; i < exec->n_patches; i++) {
         const patch *p = &exec->patches[i];
-        if (p->kind != MOSA_VALUE_STATE) continue;
+        if (p->kind != MOSA_VALUE_STATE || p->slot == exec->grads_slot) continue;
         MOSA_TRY(mosa_check_state(&graph->nodes[p->node], &bindings->states[p->slot]->spec, p->slot, err));
     }
     return MOSA_OK;
@@ -253,6 +267,25 @@ static mosa_status read_rows(mosa_exec *exec, int output, const int32_t *index, 
         if (row < 0 || row >= exec->last_rows)
             return mosa_fail(err, MOSA_EINVALID, "row %d of %d is not there", row, exec->last_rows);
         memcpy(out + (size_t)i * (size_t)width, rows + (size_t)row * (size_t)width, (size_t)width * sizeof *out);
+    }
+    return MOSA_OK;
+}
+
+// Every gradient that a node adds to lies in the arena.
+static mosa_status check_grads(const mosa_exec *exec, const mosa_bindings *bindings, mosa_error *err) {
+    if (exec->grads_slot < 0) return MOSA_OK;
+    const mosa_graph *graph = exec->plan->graph;
+    const mosa_grads *grads = bindings->grads;
+    if (!grads || grads->n_slots < 0 || (grads->n_slots > 0 && (!grads->offset || !grads->data)))
+        return mosa_fail(err, MOSA_EINVALID, "gradients have no arena");
+    for (int n = 0; n < graph->n_nodes; n++) {
+        const mosa_node *node = &graph->nodes[n];
+        int32_t slot = node->attrs2.grad.slot;
+        if (!mosa_op_adds_gradients(node->op) || slot < 0) continue;
+        int64_t offset = slot < grads->n_slots ? grads->offset[slot] : -1;
+        if (offset < 0 || offset > grads->count || node->attrs2.grad.elements > grads->count - offset)
+            return mosa_fail(err, MOSA_EINVALID, "%s: the arena of gradients has no room for weight slot %d",
+                             mosa_op_get(node->op)->name, slot);
     }
     return MOSA_OK;
 }
@@ -290,8 +323,9 @@ static void bind_run(mosa_exec *exec, const mosa_batch *batch, const mosa_bindin
     }
     for (int i = 0; i < exec->n_patches; i++) {
         const patch *p = &exec->patches[i];
-        exec->args[p->node].in[p->operand] =
-            p->kind == MOSA_VALUE_STATE ? (const void *)bindings->states[p->slot] : input_of(exec, bindings, p->slot);
+        exec->args[p->node].in[p->operand] = p->kind != MOSA_VALUE_STATE   ? input_of(exec, bindings, p->slot)
+                                             : p->slot == exec->grads_slot ? (const void *)bindings->grads
+                                                                           : (const void *)bindings->states[p->slot];
     }
 }
 
@@ -301,8 +335,9 @@ static bool run_phase(mosa_exec *exec, const mosa_stage *stage, int phase, int t
     for (int i = 0; i < stage->node_count; i++) {
         int32_t n = exec->plan->order[stage->node_begin + i];
         const mosa_cpu_kernel *kernel = &exec->cpu->kernels.op[exec->args[n].node->op];
-        if (phase >= kernel->phases) continue;
-        more |= phase + 1 < kernel->phases;
+        int phases = kernel->phases_of ? kernel->phases_of(&exec->args[n]) : kernel->phases;
+        if (phase >= phases) continue;
+        more |= phase + 1 < phases;
         uint64_t begin = timed ? mosa_clock_ns() : 0;
         mosa_cpu_args args = exec->args[n];
         args.scratch = exec->scratch + (size_t)thread * MOSA_CPU_SCRATCH_BYTES;
@@ -338,9 +373,11 @@ mosa_status mosa_cpu_exec_run(mosa_exec *exec, const mosa_batch *batch, const mo
         if (!bindings->inputs[i] && !(bindings->rows && bindings->rows[i].exec))
             return mosa_fail(err, MOSA_EINVALID, "input %d is missing", i);
     MOSA_TRY(mosa_check_batch(batch, exec->plan->max_rows, exec->uses_segments, err));
+    MOSA_TRY(check_lengths(exec, batch, err));
     MOSA_TRY(gather_inputs(exec, batch, bindings, err));
     MOSA_TRY(check_indices(exec, batch, bindings, err));
     MOSA_TRY(check_states(exec, batch, bindings, err));
+    MOSA_TRY(check_grads(exec, bindings, err));
     MOSA_TRY(check_adapters(exec, batch, err));
     bind_run(exec, batch, bindings);
     if (exec->adapter_slot >= 0) mosa_cpu_lora_rows_set(&exec->lora, batch);

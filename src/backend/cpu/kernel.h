@@ -16,6 +16,7 @@
 #include "backend/backend.h"
 
 enum { MOSA_CPU_SCRATCH_BYTES = 1 << 20 };
+enum { MOSA_ATTENTION_DX_ROWS_MAX = MOSA_CPU_SCRATCH_BYTES / 8 }; // of one segment
 
 // Rows of the batch that have an adapter, adapter by adapter: what LORA works through.
 typedef struct mosa_cpu_lora_group {
@@ -49,8 +50,9 @@ typedef void (*mosa_cpu_kernel_fn)(const mosa_cpu_args *args, int thread, int n_
 
 typedef struct mosa_cpu_kernel {
     mosa_cpu_kernel_fn run;
-    int phases;      // 1 for most
-    const char *isa; // "ref", "avx2", "avx512"
+    int phases;                                  // 1 for most
+    const char *isa;                             // "ref", "avx2", "avx512"
+    int (*phases_of)(const mosa_cpu_args *args); // NULL, or the number of phases of this run, instead of `phases`
 } mosa_cpu_kernel;
 
 typedef struct mosa_cpu_kernels {
@@ -109,6 +111,12 @@ struct mosa_adapter {
     unsigned char *memory;  // owned
     size_t bytes;
 };
+
+// Where the gradient that a node adds to begins; `grads` is its operand number.
+static inline float *mosa_cpu_grad(const mosa_cpu_args *args, int operand) {
+    const mosa_grads *grads = args->in[operand];
+    return grads->data + grads->offset[args->node->attrs2.grad.slot];
+}
 
 // What the adapter of a group adds to this LORA node; rank 0 when nothing.
 static inline const mosa_cpu_lora *mosa_cpu_lora_of(const mosa_cpu_args *args, const mosa_cpu_lora_group *group) {

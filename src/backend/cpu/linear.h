@@ -38,6 +38,10 @@ void mosa_cpu_expert_linear(const mosa_cpu_args *args, int thread, int n_threads
 void mosa_ref_linear(const mosa_cpu_args *args, int thread, int n_threads);
 void mosa_ref_quantize_rows(const mosa_cpu_args *args, int thread, int n_threads);
 
+// y[n_begin..n_end) of one row of activations; bias f32 [N] or NULL.
+void mosa_ref_linear_row(const mosa_tensor_view *w, const void *act, const float *bias, int64_t n_begin, int64_t n_end,
+                         float *y);
+
 void mosa_ref_expert_linear(const mosa_cpu_args *args, int thread, int n_threads);
 
 void mosa_avx2_linear(const mosa_cpu_args *args, int thread, int n_threads); // needs AVX2, FMA and F16C

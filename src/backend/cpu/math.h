@@ -144,4 +144,21 @@ static inline float mosa_sum32(const float lane[32]) {
     return mosa_sum8(fold);
 }
 
+// Sum of exp(z[i] - max) over a row, in those lanes, and its log: what log-probabilities are made of wherever they are,
+// logp(i) = z[i] - max - log_of(sum). *max: the largest logit.
+static inline float mosa_softmax_sum(const float *z, int64_t n, float *max) {
+    float lane[32] = {0}, m = z[0];
+    for (int64_t i = 1; i < n; i++) m = z[i] > m ? z[i] : m;
+    int64_t i = 0;
+    for (; i + 32 <= n; i += 32)
+        for (int j = 0; j < 32; j++) lane[j] += mosa_expf(z[i + j] - m);
+    for (; i < n; i++) lane[i % 32] += mosa_expf(z[i] - m);
+    *max = m;
+    return mosa_sum32(lane);
+}
+
+static inline float mosa_log_of(float sum) {
+    return (float)log((double)sum);
+}
+
 #endif

@@ -150,6 +150,7 @@ const mosa_op_info mosa_op_attention = {
     .stateful = true,
     .infer = attention_infer,
     .cost = attention_cost,
+    .vjp = mosa_vjp_attention,
 };
 
 const mosa_op_info mosa_op_rope_kv_write = {

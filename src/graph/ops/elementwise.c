@@ -64,6 +64,13 @@ static void slice_cost(const mosa_graph *graph, const mosa_node *node, int64_t r
     *bytes -= (columns - taken) * 4 * (double)rows;
 }
 
+static mosa_status round_infer(const mosa_graph *graph, const mosa_node *node, mosa_value_info *outs, mosa_error *err) {
+    MOSA_TRY(unary_infer(graph, node, outs, err));
+    if (node->attrs.round.dtype != MOSA_F16 && node->attrs.round.dtype != MOSA_BF16)
+        return mosa_op_fail(graph, node, 0, err, "cannot be rounded to %s", mosa_dtype_name(node->attrs.round.dtype));
+    return MOSA_OK;
+}
+
 static void simple_cost(const mosa_graph *graph, const mosa_node *node, int64_t rows, double *flops, double *bytes) {
     mosa_op_stream_cost(graph, node, rows, 1, flops, bytes);
 }
@@ -73,7 +80,7 @@ static void act_cost(const mosa_graph *graph, const mosa_node *node, int64_t row
     mosa_op_stream_cost(graph, node, rows, 20, flops, bytes);
 }
 
-#define ELEMENTWISE(symbol, text, operand_count, infer_fn, decompose_fn, cost_fn, ...)                                 \
+#define ELEMENTWISE(symbol, text, operand_count, infer_fn, decompose_fn, cost_fn, vjp_fn, ...)                         \
     const mosa_op_info symbol = {                                                                                      \
         .name = text,                                                                                                  \
         .n_in_min = operand_count,                                                                                     \
@@ -84,11 +91,14 @@ static void act_cost(const mosa_graph *graph, const mosa_node *node, int64_t row
         .infer = infer_fn,                                                                                             \
         .decompose = decompose_fn,                                                                                     \
         .cost = cost_fn,                                                                                               \
+        .vjp = vjp_fn,                                                                                                 \
     }
 
-ELEMENTWISE(mosa_op_add, "add", 2, binary_infer, NULL, simple_cost, "a", "b");
-ELEMENTWISE(mosa_op_mul, "mul", 2, binary_infer, NULL, simple_cost, "a", "b");
-ELEMENTWISE(mosa_op_scale, "scale", 1, unary_infer, NULL, simple_cost, "x");
-ELEMENTWISE(mosa_op_act, "act", 1, act_infer, NULL, act_cost, "x");
-ELEMENTWISE(mosa_op_slice, "slice", 1, slice_infer, NULL, slice_cost, "x");
-ELEMENTWISE(mosa_op_gated_act, "gated_act", 2, gated_infer, gated_decompose, act_cost, "gate", "up");
+ELEMENTWISE(mosa_op_add, "add", 2, binary_infer, NULL, simple_cost, mosa_vjp_add, "a", "b");
+ELEMENTWISE(mosa_op_mul, "mul", 2, binary_infer, NULL, simple_cost, mosa_vjp_mul, "a", "b");
+ELEMENTWISE(mosa_op_scale, "scale", 1, unary_infer, NULL, simple_cost, mosa_vjp_scale, "x");
+ELEMENTWISE(mosa_op_act, "act", 1, act_infer, NULL, act_cost, mosa_vjp_act, "x");
+ELEMENTWISE(mosa_op_round, "round", 1, round_infer, NULL, simple_cost, mosa_vjp_add, "x");
+ELEMENTWISE(mosa_op_slice, "slice", 1, slice_infer, NULL, slice_cost, mosa_vjp_slice, "x");
+ELEMENTWISE(mosa_op_gated_act, "gated_act", 2, gated_infer, gated_decompose, act_cost, mosa_vjp_gated_act, "gate",
+            "up");

@@ -41,6 +41,7 @@ const mosa_op_info mosa_op_embed = {
     .rowwise = true,
     .infer = embed_infer,
     .cost = embed_cost,
+    .vjp = mosa_vjp_embed,
 };
 
 const mosa_op_info mosa_op_gather_rows = {
@@ -51,4 +52,5 @@ const mosa_op_info mosa_op_gather_rows = {
     .operands = {"x", "index"},
     .infer = gather_infer,
     .cost = gather_cost,
+    .vjp = mosa_vjp_gather_rows,
 };

@@ -52,6 +52,7 @@ const mosa_op_info mosa_op_linear = {
     .operands = {"x", "w", "bias"},
     .infer = linear_infer,
     .cost = linear_cost,
+    .vjp = mosa_vjp_linear,
 };
 
 const mosa_op_info mosa_op_quantize_rows = {

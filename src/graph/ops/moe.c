@@ -48,11 +48,12 @@ static int64_t index_bound(const mosa_graph *graph, const mosa_node *node, int o
     return route->op == MOSA_OP_MOE_ROUTE ? mosa_op_columns(graph, route, 0) : -1;
 }
 
-static mosa_status check_index(const mosa_graph *graph, const mosa_node *node, int64_t experts, mosa_error *err) {
-    if (index_bound(graph, node, 2) != experts)
-        return mosa_op_fail(graph, node, 2, err, "must be the index of a moe_route over %lld experts",
+mosa_status mosa_op_check_expert_index(const mosa_graph *graph, const mosa_node *node, int operand, int64_t experts,
+                                       mosa_error *err) {
+    if (index_bound(graph, node, operand) != experts)
+        return mosa_op_fail(graph, node, operand, err, "must be the index of a moe_route over %lld experts",
                             (long long)experts);
-    return mosa_op_want_same_rows(graph, node, 2, 0, err);
+    return mosa_op_want_same_rows(graph, node, operand, 0, err);
 }
 
 static mosa_status check_bias(const mosa_graph *graph, const mosa_node *node, const mosa_shape *w, mosa_error *err) {
@@ -75,7 +76,7 @@ static mosa_status expert_infer(const mosa_graph *graph, const mosa_node *node, 
         return mosa_op_fail(graph, node, 1, err, "must be a weight [E,N,K]");
     if (w->shape.dim[0] > MOSA_EXPERTS_MAX)
         return mosa_op_fail(graph, node, 1, err, "has more than %d matrices", MOSA_EXPERTS_MAX);
-    if (node->n_in > 2) MOSA_TRY(check_index(graph, node, w->shape.dim[0], err));
+    if (node->n_in > 2) MOSA_TRY(mosa_op_check_expert_index(graph, node, 2, w->shape.dim[0], err));
     if (node->n_in > 3) MOSA_TRY(check_bias(graph, node, &w->shape, err));
     int64_t slots = node->n_in > 2 ? mosa_op_columns(graph, node, 2) : w->shape.dim[0];
     if (width != w->shape.dim[2] && width != slots * w->shape.dim[2])
@@ -136,6 +137,7 @@ const mosa_op_info mosa_op_moe_route = {
     .rowwise = true,
     .infer = route_infer,
     .cost = route_cost,
+    .vjp = mosa_vjp_moe_route,
 };
 
 const mosa_op_info mosa_op_expert_linear = {
@@ -146,6 +148,7 @@ const mosa_op_info mosa_op_expert_linear = {
     .operands = {"x", "w", "index", "bias"},
     .infer = expert_infer,
     .cost = expert_cost,
+    .vjp = mosa_vjp_expert_linear,
 };
 
 const mosa_op_info mosa_op_moe_combine = {
@@ -157,6 +160,7 @@ const mosa_op_info mosa_op_moe_combine = {
     .rowwise = true,
     .infer = combine_infer,
     .cost = combine_cost,
+    .vjp = mosa_vjp_moe_combine,
 };
 
 const mosa_op_info mosa_op_join = {
@@ -168,4 +172,5 @@ const mosa_op_info mosa_op_join = {
     .rowwise = true,
     .infer = join_infer,
     .cost = join_cost,
+    .vjp = mosa_vjp_join,
 };

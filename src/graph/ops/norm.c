@@ -54,6 +54,7 @@ const mosa_op_info mosa_op_rms_norm = {
     .rowwise = true,
     .infer = norm_infer,
     .cost = norm_cost,
+    .vjp = mosa_vjp_rms_norm,
 };
 
 const mosa_op_info mosa_op_layer_norm = {
@@ -65,6 +66,7 @@ const mosa_op_info mosa_op_layer_norm = {
     .rowwise = true,
     .infer = norm_infer,
     .cost = norm_cost,
+    .vjp = mosa_vjp_layer_norm,
 };
 
 const mosa_op_info mosa_op_l2_norm = {
@@ -76,6 +78,7 @@ const mosa_op_info mosa_op_l2_norm = {
     .rowwise = true,
     .infer = norm_infer,
     .cost = norm_cost,
+    .vjp = mosa_vjp_l2_norm,
 };
 
 const mosa_op_info mosa_op_add_rms_norm = {
@@ -88,4 +91,5 @@ const mosa_op_info mosa_op_add_rms_norm = {
     .infer = add_norm_infer,
     .decompose = add_norm_decompose,
     .cost = norm_cost,
+    .vjp = mosa_vjp_add_rms_norm,
 };

@@ -61,4 +61,5 @@ const mosa_op_info mosa_op_rope = {
     .rowwise = true,
     .infer = rope_infer,
     .cost = rope_cost,
+    .vjp = mosa_vjp_rope,
 };

@@ -1,5 +1,5 @@
 // LINEAR and EXPERT_LINEAR on AVX2: the tiles of each weight type under the common driver.
-#include "backend/cpu/linear.h"
+#include "backend/cpu/linear_ce.h"
 
 #include "backend/cpu/avx2/linear_tile.h"
 
@@ -28,4 +28,8 @@ void mosa_avx2_linear(const mosa_cpu_args *args, int thread, int n_threads) {
 
 void mosa_avx2_expert_linear(const mosa_cpu_args *args, int thread, int n_threads) {
     mosa_cpu_expert_linear(args, thread, n_threads, mosa_avx2_linear_rows);
+}
+
+void mosa_avx2_linear_ce(const mosa_cpu_args *args, int thread, int n_threads) {
+    mosa_cpu_linear_ce(args, thread, n_threads, mosa_avx2_linear_rows);
 }

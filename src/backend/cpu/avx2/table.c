@@ -1,10 +1,11 @@
 // The AVX2 table: one line per op that has a fast kernel; the others stay as the reference left them. EMBED,
 // GATHER_ROWS, SLICE, JOIN, MOE_ROUTE and ROPE_TABLE move or make so little that a fast form would not show.
 #include "backend/cpu/avx2/avx2.h"
-#include "backend/cpu/linear.h"
+#include "backend/cpu/linear_ce.h"
 
 void mosa_cpu_kernels_avx2(mosa_cpu_kernels *table) {
     table->op[MOSA_OP_LINEAR] = (mosa_cpu_kernel){mosa_avx2_linear, 1, "avx2"};
+    table->op[MOSA_OP_LINEAR_CE] = (mosa_cpu_kernel){mosa_avx2_linear_ce, 1, "avx2", mosa_cpu_linear_ce_phases};
     table->op[MOSA_OP_EXPERT_LINEAR] = (mosa_cpu_kernel){mosa_avx2_expert_linear, 1, "avx2"};
     table->op[MOSA_OP_QUANTIZE_ROWS] = (mosa_cpu_kernel){mosa_avx2_quantize_rows, 1, "avx2"};
     table->op[MOSA_OP_LORA] = (mosa_cpu_kernel){mosa_avx2_lora, 2, "avx2"};

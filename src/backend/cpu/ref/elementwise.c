@@ -1,4 +1,5 @@
 // Elementwise ops, SLICE and JOIN, reference.
+#include "backend/cpu/kv_page.h"
 #include "backend/cpu/math.h"
 #include "backend/cpu/ref/ref.h"
 
@@ -30,6 +31,13 @@ static void scale_row(const mosa_node *node, const float *a, const float *b, flo
     for (int64_t i = 0; i < n; i++) y[i] = a[i] * node->attrs.scale.value;
 }
 
+static void round_row(const mosa_node *node, const float *a, const float *b, float *y, int64_t n) {
+    (void)b;
+    bool f16 = node->attrs.round.dtype == MOSA_F16;
+    for (int64_t i = 0; i < n; i++)
+        y[i] = f16 ? mosa_f16_to_f32(mosa_kv_half(a[i])) : mosa_bf16_to_f32(mosa_bf16_from_f32(a[i]));
+}
+
 static void act_row(const mosa_node *node, const float *a, const float *b, float *y, int64_t n) {
     (void)b;
     for (int64_t i = 0; i < n; i++) y[i] = mosa_actf(node->attrs.act.kind, a[i]);
@@ -59,6 +67,10 @@ void mosa_ref_mul(const mosa_cpu_args *args, int thread, int n_threads) {
 
 void mosa_ref_scale(const mosa_cpu_args *args, int thread, int n_threads) {
     each_row(args, thread, n_threads, scale_row);
+}
+
+void mosa_ref_round(const mosa_cpu_args *args, int thread, int n_threads) {
+    each_row(args, thread, n_threads, round_row);
 }
 
 void mosa_ref_act(const mosa_cpu_args *args, int thread, int n_threads) {

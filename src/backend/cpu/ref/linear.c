@@ -81,9 +81,8 @@ static float output_float(const mosa_tensor_view *view, int64_t n, const float *
     return acc;
 }
 
-// y[n_begin..n_end) = act * w^T + bias (f32 [N], or NULL)
-static void outputs(const mosa_tensor_view *w, const void *act, const float *bias, int64_t n_begin, int64_t n_end,
-                    float *y) {
+void mosa_ref_linear_row(const mosa_tensor_view *w, const void *act, const float *bias, int64_t n_begin, int64_t n_end,
+                         float *y) {
     bool floats = mosa_cpu_act_layout(w->dtype, w->dims[1]) == MOSA_ACT_F32;
     for (int64_t n = n_begin; n < n_end; n++) {
         y[n] = floats ? output_float(w, n, act) : output_quantised(w, n, act);
@@ -98,7 +97,7 @@ void mosa_ref_linear(const mosa_cpu_args *args, int thread, int n_threads) {
     mosa_cpu_share(weight->view.dims[0], MOSA_PANEL_ROWS, thread, n_threads, &begin, &end);
     for (int32_t t = 0; t < args->rows; t++) {
         const void *act = (const char *)args->in[0] + t * args->in_stride[0];
-        outputs(&weight->view, act, bias, begin, end, (float *)((char *)args->out[0] + t * args->out_stride[0]));
+        mosa_ref_linear_row(&weight->view, act, bias, begin, end, mosa_cpu_out_row(args, 0, t));
     }
 }
 
@@ -113,7 +112,7 @@ void mosa_ref_expert_linear(const mosa_cpu_args *args, int thread, int n_threads
         for (int64_t s = 0; s < x.slots; s++) {
             int32_t e = mosa_cpu_expert_at(&x, t, s);
             mosa_tensor_view w = mosa_cpu_slice(stack, e);
-            outputs(&w, mosa_cpu_expert_input(&x, t, s), bias ? bias + e * n : NULL, begin, end, y + s * n);
+            mosa_ref_linear_row(&w, mosa_cpu_expert_input(&x, t, s), bias ? bias + e * n : NULL, begin, end, y + s * n);
         }
     }
 }

@@ -27,5 +27,30 @@ void mosa_ref_rope(const mosa_cpu_args *args, int thread, int n_threads);
 void mosa_ref_kv_write(const mosa_cpu_args *args, int thread, int n_threads);
 void mosa_ref_rope_kv_write(const mosa_cpu_args *args, int thread, int n_threads);
 void mosa_ref_attention(const mosa_cpu_args *args, int thread, int n_threads);
+void mosa_ref_round(const mosa_cpu_args *args, int thread, int n_threads);
+void mosa_ref_lora_add(const mosa_cpu_args *args, int thread, int n_threads);
+void mosa_ref_linear_dx(const mosa_cpu_args *args, int thread, int n_threads);
+void mosa_ref_linear_dw(const mosa_cpu_args *args, int thread, int n_threads);
+void mosa_ref_rows_sum(const mosa_cpu_args *args, int thread, int n_threads);
+void mosa_ref_embed_dw(const mosa_cpu_args *args, int thread, int n_threads);
+void mosa_ref_scatter_rows(const mosa_cpu_args *args, int thread, int n_threads);
+void mosa_ref_rms_norm_dx(const mosa_cpu_args *args, int thread, int n_threads);
+void mosa_ref_rms_norm_dw(const mosa_cpu_args *args, int thread, int n_threads);
+void mosa_ref_layer_norm_dx(const mosa_cpu_args *args, int thread, int n_threads);
+void mosa_ref_layer_norm_dw(const mosa_cpu_args *args, int thread, int n_threads);
+void mosa_ref_l2_norm_dx(const mosa_cpu_args *args, int thread, int n_threads);
+void mosa_ref_act_dx(const mosa_cpu_args *args, int thread, int n_threads);
+void mosa_ref_gated_act_dx(const mosa_cpu_args *args, int thread, int n_threads);
+void mosa_ref_unslice(const mosa_cpu_args *args, int thread, int n_threads);
+void mosa_ref_rope_dx(const mosa_cpu_args *args, int thread, int n_threads);
+void mosa_ref_attention_dx(const mosa_cpu_args *args, int thread, int n_threads);
+void mosa_ref_attention_dsinks(const mosa_cpu_args *args, int thread, int n_threads);
+void mosa_ref_moe_route_dx(const mosa_cpu_args *args, int thread, int n_threads);
+void mosa_ref_expert_linear_dx(const mosa_cpu_args *args, int thread, int n_threads);
+void mosa_ref_expert_linear_dw(const mosa_cpu_args *args, int thread, int n_threads);
+void mosa_ref_expert_rows_sum(const mosa_cpu_args *args, int thread, int n_threads);
+void mosa_ref_moe_combine_dx(const mosa_cpu_args *args, int thread, int n_threads);
+
+float mosa_cpu_act_slope(mosa_act kind, float x); // act'(x), of ACT's kinds
 
 #endif

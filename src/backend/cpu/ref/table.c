@@ -1,5 +1,5 @@
 // The reference table: one line per op.
-#include "backend/cpu/linear.h"
+#include "backend/cpu/linear_ce.h"
 #include "backend/cpu/ref/ref.h"
 
 void mosa_cpu_kernels_ref(mosa_cpu_kernels *table) {
@@ -28,6 +28,30 @@ void mosa_cpu_kernels_ref(mosa_cpu_kernels *table) {
         [MOSA_OP_GATED_ACT] = {mosa_ref_gated_act, 1, "ref"},
         [MOSA_OP_ROPE_KV_WRITE] = {mosa_ref_rope_kv_write, 1, "ref"},
         [MOSA_OP_QUANTIZE_ROWS] = {mosa_ref_quantize_rows, 1, "ref"},
+        [MOSA_OP_ROUND] = {mosa_ref_round, 1, "ref"},
+        [MOSA_OP_LORA_ADD] = {mosa_ref_lora_add, 1, "ref"},
+        [MOSA_OP_LINEAR_CE] = {mosa_ref_linear_ce, 1, "ref", mosa_cpu_linear_ce_phases},
+        [MOSA_OP_LINEAR_DX] = {mosa_ref_linear_dx, 1, "ref"},
+        [MOSA_OP_LINEAR_DW] = {mosa_ref_linear_dw, 1, "ref"},
+        [MOSA_OP_ROWS_SUM] = {mosa_ref_rows_sum, 1, "ref"},
+        [MOSA_OP_EMBED_DW] = {mosa_ref_embed_dw, 1, "ref"},
+        [MOSA_OP_SCATTER_ROWS] = {mosa_ref_scatter_rows, 1, "ref"},
+        [MOSA_OP_RMS_NORM_DX] = {mosa_ref_rms_norm_dx, 1, "ref"},
+        [MOSA_OP_RMS_NORM_DW] = {mosa_ref_rms_norm_dw, 1, "ref"},
+        [MOSA_OP_LAYER_NORM_DX] = {mosa_ref_layer_norm_dx, 1, "ref"},
+        [MOSA_OP_LAYER_NORM_DW] = {mosa_ref_layer_norm_dw, 1, "ref"},
+        [MOSA_OP_L2_NORM_DX] = {mosa_ref_l2_norm_dx, 1, "ref"},
+        [MOSA_OP_ACT_DX] = {mosa_ref_act_dx, 1, "ref"},
+        [MOSA_OP_GATED_ACT_DX] = {mosa_ref_gated_act_dx, 1, "ref"},
+        [MOSA_OP_UNSLICE] = {mosa_ref_unslice, 1, "ref"},
+        [MOSA_OP_ROPE_DX] = {mosa_ref_rope_dx, 1, "ref"},
+        [MOSA_OP_ATTENTION_DX] = {mosa_ref_attention_dx, 1, "ref"},
+        [MOSA_OP_ATTENTION_DSINKS] = {mosa_ref_attention_dsinks, 1, "ref"},
+        [MOSA_OP_MOE_ROUTE_DX] = {mosa_ref_moe_route_dx, 1, "ref"},
+        [MOSA_OP_EXPERT_LINEAR_DX] = {mosa_ref_expert_linear_dx, 1, "ref"},
+        [MOSA_OP_EXPERT_LINEAR_DW] = {mosa_ref_expert_linear_dw, 1, "ref"},
+        [MOSA_OP_EXPERT_ROWS_SUM] = {mosa_ref_expert_rows_sum, 1, "ref"},
+        [MOSA_OP_MOE_COMBINE_DX] = {mosa_ref_moe_combine_dx, 1, "ref"},
     }};
     *table = kernels;
 }
