@@ -203,20 +203,18 @@ template <class S> struct gemm_consumer {
             for (int k = 0; k < 16; k++) f[0][k / 4][k % 4] = f[1][k / 4][k % 4];
     }
 
-    // Adds the sums of a chunk to the totals; those of the last one stay in acc.
+    // Adds the totals to the sums of a chunk, in place, and keeps them unless it was the last one.
     __device__ __forceinline__ void merge(float4 *mine, bool begin, bool end) {
+        if (!begin)
 #pragma unroll
-        for (int i = 0; i < S::BN / 8; i++) {
-            float4 v = make_float4(acc[4 * i], acc[4 * i + 1], acc[4 * i + 2], acc[4 * i + 3]);
-            if (!begin) {
+            for (int i = 0; i < S::BN / 8; i++) {
                 float4 t = mine[i * 128];
-                v = make_float4(t.x + v.x, t.y + v.y, t.z + v.z, t.w + v.w);
+                acc[4 * i] += t.x, acc[4 * i + 1] += t.y, acc[4 * i + 2] += t.z, acc[4 * i + 3] += t.w;
             }
-            if (end)
-                acc[4 * i] = v.x, acc[4 * i + 1] = v.y, acc[4 * i + 2] = v.z, acc[4 * i + 3] = v.w;
-            else
-                mine[i * 128] = v;
-        }
+        if (!end)
+#pragma unroll
+            for (int i = 0; i < S::BN / 8; i++)
+                mine[i * 128] = make_float4(acc[4 * i], acc[4 * i + 1], acc[4 * i + 2], acc[4 * i + 3]);
     }
 
     __device__ __forceinline__ void add_bias(int row, const float *bias) const {
