@@ -47,7 +47,7 @@ static void read_sampling(const json_t *body, const mosa_model_text_info *info, 
     if (out->top_p <= 0) out->top_p = 1e-9f; // OpenAI takes 0 for "only the best"
 }
 
-static bool read_bias(mosa_http_request *request, mosa_params *out) {
+static bool read_bias(mosa_http_request *request, mosa_request_params *out) {
     json_t *bias = json_object_get(request->json, "logit_bias");
     const char *key;
     json_t *value;
@@ -72,7 +72,7 @@ static bool read_bias(mosa_http_request *request, mosa_params *out) {
     return true;
 }
 
-static bool add_stop(mosa_http_request *request, mosa_params *out, const json_t *value) {
+static bool add_stop(mosa_http_request *request, mosa_request_params *out, const json_t *value) {
     const char *text = json_string_value(value);
     size_t len = json_string_length(value);
     if (len == 0) return true;
@@ -85,7 +85,7 @@ static bool add_stop(mosa_http_request *request, mosa_params *out, const json_t 
     return true;
 }
 
-static bool read_stop(mosa_http_request *request, mosa_params *out) {
+static bool read_stop(mosa_http_request *request, mosa_request_params *out) {
     const json_t *stop = json_object_get(request->json, "stop");
     if (json_is_string(stop) && !add_stop(request, out, stop)) return false;
     for (size_t i = 0; i < json_array_size(stop); i++)
@@ -94,16 +94,16 @@ static bool read_stop(mosa_http_request *request, mosa_params *out) {
     return true;
 }
 
-uint64_t mosa_params_caller(const mosa_http_request *request) {
+uint64_t mosa_request_params_caller(const mosa_http_request *request) {
     enum { USER_SEED = 2 };
     const json_t *user = json_object_get(request->json, "user");
     if (request->key_hash || !json_is_string(user)) return request->key_hash;
     return mosa_hash_bytes(json_string_value(user), json_string_length(user), USER_SEED);
 }
 
-bool mosa_params_read(mosa_http_request *request, mosa_params *out) {
+bool mosa_request_params_read(mosa_http_request *request, mosa_request_params *out) {
     const json_t *body = request->json;
-    *out = (mosa_params){.request = mosa_request_default(), .n = (int)mosa_body_int(body, "n", 1)};
+    *out = (mosa_request_params){.request = mosa_request_default(), .n = (int)mosa_body_int(body, "n", 1)};
     read_sampling(body, mosa_model_text_get_info(request->model->text), &out->request.sampling);
     int64_t seed = mosa_body_int(body, "seed", request->api->options.seed);
     bool fresh = seed == -1 && !mosa_body_has(body, "seed");
@@ -115,7 +115,7 @@ bool mosa_params_read(mosa_http_request *request, mosa_params *out) {
     out->request.ignore_eos = mosa_body_bool(body, "ignore_eos", false);
     if (request->adapter[0]) out->request.adapter = request->adapter;
     out->request.priority = (int)mosa_body_int(body, "priority", 0);
-    out->request.caller = mosa_params_caller(request);
+    out->request.caller = mosa_request_params_caller(request);
     out->stream = mosa_body_bool(body, "stream", false);
     out->include_usage = mosa_body_bool(json_object_get(body, "stream_options"), "include_usage", false);
     if (mosa_body_has(body, "stream_options") && !out->stream) {
@@ -134,12 +134,12 @@ bool mosa_params_read(mosa_http_request *request, mosa_params *out) {
     return read_bias(request, out) && read_stop(request, out);
 }
 
-void mosa_params_finish(mosa_params *params) {
+void mosa_request_params_finish(mosa_request_params *params) {
     free(params->bias);
 }
 
-void mosa_params_encode(const mosa_params *params, const int32_t *tokens, size_t n_tokens, int sample,
-                        mosa_choice *choice) {
+void mosa_request_params_encode(const mosa_request_params *params, const int32_t *tokens, size_t n_tokens, int sample,
+                                mosa_choice *choice) {
     mosa_request request = params->request;
     request.tokens = tokens;
     request.n_tokens = n_tokens;
@@ -148,7 +148,7 @@ void mosa_params_encode(const mosa_params *params, const int32_t *tokens, size_t
     choice->hide_output = params->no_output;
 }
 
-bool mosa_params_check_length(mosa_http_request *request, size_t n_tokens, int room, const char *param) {
+bool mosa_request_params_check_length(mosa_http_request *request, size_t n_tokens, int room, const char *param) {
     int64_t context = mosa_gateway_context_tokens(request->model->gateway);
     if (!context) context = mosa_model_text_get_info(request->model->text)->context_tokens;
     if (!context || (int64_t)n_tokens + room <= context) return true;

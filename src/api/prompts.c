@@ -42,7 +42,7 @@ static bool read_one(mosa_http_request *request, const char *key, const json_t *
               : json_is_array(value) ? read_ids(request, key, value, out)
                                      : fail(request, key, "texts and token ids cannot be mixed.");
     if (ok && out->n_tokens == 0) return fail(request, key, "it is empty.");
-    return ok && mosa_params_check_length(request, out->n_tokens, generates ? 1 : 0, key);
+    return ok && mosa_request_params_check_length(request, out->n_tokens, generates ? 1 : 0, key);
 }
 
 bool mosa_prompts_read(mosa_http_request *request, const char *key, mosa_prompt_use use, mosa_prompts *out) {

@@ -39,7 +39,7 @@ static bool check_supported(mosa_http_request *request) {
 
 // Everything that a chat request is read into.
 typedef struct chat_request {
-    mosa_params params;
+    mosa_request_params params;
     mosa_chat_tools tools;
     mosa_output_rule output;
     mosa_chat_rule rule;
@@ -59,7 +59,7 @@ static bool add_answers(mosa_http_request *request, const mosa_chat_rule *rule) 
 }
 
 static bool build_call(mosa_http_request *request, chat_request *chat) {
-    mosa_params *params = &chat->params;
+    mosa_request_params *params = &chat->params;
     if (!mosa_http_begin_call(request, &mosa_chat_format, params->n, "chatcmpl-")) return false;
     mosa_call *call = request->call;
     call->stream = params->stream;
@@ -70,7 +70,7 @@ static bool build_call(mosa_http_request *request, chat_request *chat) {
     if (call->stream) mosa_output_prefix(request->model, call, "chat.completion.chunk", &call->prefix);
     bool failed = mosa_buf_failed(&call->prefix) || !add_answers(request, &chat->rule);
     for (int i = 0; i < params->n; i++) {
-        mosa_params_encode(params, chat->tokens, chat->n_tokens, i, &call->choices[i]);
+        mosa_request_params_encode(params, chat->tokens, chat->n_tokens, i, &call->choices[i]);
         failed = failed || mosa_buf_failed(&call->choices[i].frame);
     }
     if (failed)
@@ -80,10 +80,10 @@ static bool build_call(mosa_http_request *request, chat_request *chat) {
 
 static bool read_request(mosa_http_request *request, chat_request *chat) {
     mosa_request *wanted = &chat->params.request;
-    if (!mosa_params_read(request, &chat->params) || !mosa_chat_tools_read(request, &chat->tools) ||
+    if (!mosa_request_params_read(request, &chat->params) || !mosa_chat_tools_read(request, &chat->tools) ||
         !mosa_output_rule_read(request, &chat->output) ||
         !mosa_chat_tokenize(request, chat->tools.shown, &chat->tokens, &chat->n_tokens) ||
-        !mosa_params_check_length(request, chat->n_tokens, 1, "messages") ||
+        !mosa_request_params_check_length(request, chat->n_tokens, 1, "messages") ||
         !mosa_chat_rule_make(request, &chat->tools, &chat->output, chat->tokens, chat->n_tokens, &chat->rule))
         return false;
     wanted->constraint = chat->rule.constraint;
@@ -101,5 +101,5 @@ void mosa_route_chat(mosa_http_request *request) {
     mosa_chat_rule_finish(&chat.rule);
     mosa_output_rule_finish(&chat.output);
     mosa_chat_tools_finish(&chat.tools);
-    mosa_params_finish(&chat.params);
+    mosa_request_params_finish(&chat.params);
 }

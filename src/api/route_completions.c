@@ -95,7 +95,7 @@ static const mosa_call_format completion_format = {.event = completion_event, .f
 
 // --- requests -------------------------------------------------------------------------------------------------------
 
-static bool check_supported(mosa_http_request *request, const mosa_params *params) {
+static bool check_supported(mosa_http_request *request, const mosa_request_params *params) {
     const json_t *body = request->json;
     if (mosa_body_has(body, "suffix") && json_string_length(json_object_get(body, "suffix")) > 0) {
         mosa_api_fail(&request->error, 400, "unsupported", "suffix", "suffix: is not supported by this server.");
@@ -126,7 +126,7 @@ static bool keep_echo(mosa_http_request *request, const mosa_prompts *prompts) {
     return !mosa_buf_failed(&call->echo_text);
 }
 
-static bool fill_call(mosa_http_request *request, mosa_params *params, const mosa_prompts *prompts,
+static bool fill_call(mosa_http_request *request, mosa_request_params *params, const mosa_prompts *prompts,
                       const char *constraint_param) {
     mosa_call *call = request->call;
     call->constraint_param = constraint_param;
@@ -142,7 +142,7 @@ static bool fill_call(mosa_http_request *request, mosa_params *params, const mos
     for (int i = 0; i < call->n_choices; i++) {
         mosa_choice *choice = &call->choices[i];
         const mosa_prompt *prompt = &prompts->items[i / params->n];
-        mosa_params_encode(params, prompt->tokens, prompt->n_tokens, i % params->n, choice);
+        mosa_request_params_encode(params, prompt->tokens, prompt->n_tokens, i % params->n, choice);
         mosa_event first = {.token = prompt->tokens[0]};
         if (params->request.prompt_logprobs)
             mosa_legacy_logprobs_add(request->model, &choice->logprobs, &first, true, &choice->text_offset);
@@ -152,11 +152,11 @@ static bool fill_call(mosa_http_request *request, mosa_params *params, const mos
 }
 
 void mosa_route_completions(mosa_http_request *request) {
-    mosa_params params = {0};
+    mosa_request_params params = {0};
     mosa_prompts prompts = {0};
     mosa_output_rule rule = {0};
     if (!mosa_api_choose_model(request)) return;
-    if (mosa_params_read(request, &params) && check_supported(request, &params) &&
+    if (mosa_request_params_read(request, &params) && check_supported(request, &params) &&
         mosa_output_rule_read(request, &rule) && mosa_prompts_read(request, "prompt", MOSA_PROMPT_CONTINUE, &prompts)) {
         int64_t n_choices = (int64_t)prompts.count * params.n;
         params.request.constraint = (mosa_constraint){rule.kind, mosa_buf_str(&rule.text), rule.text.len};
@@ -169,5 +169,5 @@ void mosa_route_completions(mosa_http_request *request) {
     }
     mosa_prompts_finish(&prompts);
     mosa_output_rule_finish(&rule);
-    mosa_params_finish(&params);
+    mosa_request_params_finish(&params);
 }

@@ -110,7 +110,7 @@ void mosa_route_embeddings(mosa_http_request *request) {
         call->base64 = encoding && strcmp(encoding, "base64") == 0;
         call->dimensions = (int)mosa_body_int(request->json, "dimensions", 0);
         mosa_request embed = mosa_request_default();
-        embed.caller = mosa_params_caller(request);
+        embed.caller = mosa_request_params_caller(request);
         embed.kind = pooling_kind(json_string_value(json_object_get(request->json, "pooling")));
         if (request->adapter[0]) embed.adapter = request->adapter;
         bool failed = false;

@@ -129,10 +129,10 @@ static bool submit_pair(mosa_http_request *request, int index, mosa_slice first,
         mosa_api_error_set(&request->error, &err, param);
         return false;
     }
-    if (!mosa_params_check_length(request, score.n_tokens, 0, param)) return false;
+    if (!mosa_request_params_check_length(request, score.n_tokens, 0, param)) return false;
     mosa_buf *frame = &request->call->choices[index].frame;
     score.kind = MOSA_SCORE;
-    score.caller = mosa_params_caller(request);
+    score.caller = mosa_request_params_caller(request);
     score.tokens = tokens;
     mosa_link_put_submit(frame, 0, &score);
     if (!mosa_buf_failed(frame)) return true;

@@ -44,6 +44,18 @@ static mosa_status unknown_set(const preparing *p, const char *name, mosa_error 
     return nearest ? mosa_hint(err, "did you mean %s?", nearest) : MOSA_ENOTFOUND;
 }
 
+static mosa_status map_columns(const mosa_string_list *columns, mosa_data_layout *layout, mosa_error *err) {
+    for (size_t i = 0; i < columns->count; i++) {
+        const char *equals = strchr(columns->items[i], '=');
+        if (!equals || !equals[1])
+            return mosa_fail(err, MOSA_EINVALID, "column: '%s' is not NAME=FIELD", columns->items[i]);
+        mosa_slice name = {columns->items[i], (size_t)(equals - columns->items[i])};
+        MOSA_TRY(mosa_data_layout_column(layout, name, equals + 1, err));
+        layout->ignore_unknown = true;
+    }
+    return MOSA_OK;
+}
+
 // The path and layout that a name stands for.
 static mosa_status find_set(const preparing *p, const char *name, const char **path, mosa_data_layout *layout,
                             mosa_error *err) {
@@ -52,6 +64,7 @@ static mosa_status find_set(const preparing *p, const char *name, const char **p
     if (!mosa_data_format_parse(p->config->data_format, &layout->format) && strcmp(p->config->data_format, "auto") != 0)
         return mosa_fail(err, MOSA_EINVALID, "data_format: '%s' is unknown", p->config->data_format);
     const json_t *entry = json_object_get(p->info, name);
+    if (!entry) MOSA_TRY(map_columns(&p->config->column, layout, err));
     if (!entry) return mosa_file_exists(name) ? MOSA_OK : unknown_set(p, name, err);
     const char *file = json_string_value(json_object_get(entry, "file_name"));
     if (!file) {
@@ -69,7 +82,7 @@ static mosa_status find_set(const preparing *p, const char *name, const char **p
 
 static void print_issue(void *user, const mosa_data_issue *issue) {
     (void)user;
-    fprintf(stderr, "%s:%llu: %s\n", issue->path, (unsigned long long)issue->line, issue->error->message);
+    fprintf(stderr, "%s\n", issue->error->message);
     if (issue->error->hint[0]) fprintf(stderr, "    %s\n", issue->error->hint);
 }
 
@@ -89,7 +102,8 @@ static mosa_tokenize_options tokenize_options(const preparing *p) {
                  {"truncate", MOSA_OVERLONG_TRUNCATE},
                  {"drop", MOSA_OVERLONG_DROP},
                  {"split", MOSA_OVERLONG_SPLIT}};
-    mosa_tokenize_options o = {.max_tokens = (int32_t)c->cutoff_len, .kwargs = p->kwargs};
+    mosa_tokenize_options o = {
+        .max_tokens = (int32_t)c->cutoff_len, .kwargs = p->kwargs, .allow_empty_mask = c->allow_empty_mask};
     for (size_t i = 0; i < MOSA_COUNT(rules); i++)
         if (strcmp(c->overlong, rules[i].name) == 0) o.overlong = rules[i].rule;
     o.train_on = p->plan->stage == MOSA_TRAIN_PT || c->train_on_prompt ? MOSA_TRAIN_ALL

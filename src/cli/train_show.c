@@ -139,7 +139,8 @@ void train_show_row(void *user, int64_t step, double epoch, const mosa_scalar *s
     train_show_clear(s);
     printf("step %lld, epoch %.2f:", (long long)step, epoch);
     for (size_t i = 0; i < count; i++)
-        if (is_shown(scalars[i].tag)) printf(" %s %.5g", scalars[i].tag, scalars[i].value);
+        if (is_shown(scalars[i].tag))
+            printf(scalars[i].value >= 1e4 ? "  %s %.0f" : "  %s %.4g", scalars[i].tag, scalars[i].value);
     printf("\n");
     fflush(stdout);
 }

@@ -33,11 +33,11 @@ typedef struct mosa_train_config {
     mosa_string_list lora_target;
     bool use_rslora;
     // data
-    mosa_string_list dataset, eval_dataset, interleave_probs;
+    mosa_string_list dataset, eval_dataset, interleave_probs, column;
     const char *dataset_dir, *mix_strategy, *data_format, *overlong;
     double val_size;
     int64_t cutoff_len, max_samples;
-    bool packing, train_on_prompt, mask_history, enable_thinking, disable_shuffling;
+    bool allow_empty_mask, packing, train_on_prompt, mask_history, enable_thinking, disable_shuffling;
     // optimisation
     int64_t per_device_train_batch_size, per_device_eval_batch_size, gradient_accumulation_steps, max_steps;
     double num_train_epochs;
