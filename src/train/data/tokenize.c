@@ -65,7 +65,7 @@ mosa_status mosa_text_trainer_create(const mosa_model_text *text, const mosa_tok
     for (int i = 0; i < 2; i++) {
         const mosa_chat_template *tmpl = mosa_model_text_template(text, i == 1);
         trainer->can[i] = mosa_chat_template_probe(tmpl);
-        data_header_find(tmpl, options->kwargs, &trainer->headers[i]);
+        data_header_find(text, tmpl, options->kwargs, &trainer->headers[i]);
     }
     trainer->eos = mosa_tokenizer_special(trainer->tokenizer)->eos;
     size_t n_ends;
@@ -258,45 +258,45 @@ static float message_weight(const job *j, const json_t *messages, const double *
     return (float)(weights[i] * j->record->weight);
 }
 
-// Tokens of a turn: of those with a byte in it, up to and with the first end token where the turn's end is open; where
-// it is known, what follows the last end token is left out when it is blank.
-static void weigh_turn(job *j, const data_turn *turn, size_t limit, float weight) {
-    size_t end = turn->end == SIZE_MAX ? limit : turn->end, last_end = SIZE_MAX, stop = j->ids.len, first = SIZE_MAX;
-    for (size_t t = 0; t < j->ids.len && j->spans[t].begin < end; t++) {
-        if (j->spans[t].end <= turn->begin) continue;
-        if (first == SIZE_MAX) first = t;
-        j->weight[t] = weight;
-        stop = t + 1;
-        if (!is_end(j->trainer, j->ids.ids[t])) continue;
-        last_end = t;
-        if (turn->end == SIZE_MAX) break;
-    }
-    if (last_end == SIZE_MAX || first == SIZE_MAX) return;
-    for (size_t t = last_end + 1; t < stop; t++) {
-        mosa_slice bytes = mosa_tokenizer_token_bytes(j->trainer->tokenizer, j->ids.ids[t]);
-        for (size_t i = 0; i < bytes.len; i++)
-            if (!strchr(" \t\r\n", bytes.data[i])) return;
-    }
-    for (size_t t = last_end + 1; t < stop; t++) j->weight[t] = 0;
+typedef struct conversation {
+    data_rendering r;
+    const double *weights; // (messages)
+} conversation;
+
+// The tokens [*first, *stop) that have a byte in [begin, end).
+static void find_tokens(const job *j, size_t begin, size_t end, size_t *first, size_t *stop) {
+    size_t t = 0;
+    while (t < j->ids.len && j->spans[t].end <= begin) t++;
+    *first = t;
+    while (t < j->ids.len && j->spans[t].begin < end) t++;
+    *stop = t;
 }
 
-typedef struct conversation {
-    const mosa_chat_template *tmpl;
-    const data_header *header;
-    const mosa_chat_options *options;
-    json_t *messages;
-    const double *weights; // (messages)
-    mosa_jinja_output whole;
-} conversation;
+// A turn's tokens: up to and with its first end token where the template writes one behind every answer; else to where
+// the turn ends, without what the template wrote behind an end token.
+static mosa_status weigh_turn(job *j, const conversation *c, const data_turn *turns, size_t n, size_t k, float weight) {
+    size_t limit = k + 1 < n ? turns[k + 1].begin : c->r.whole.len, first, stop, end, t;
+    find_tokens(j, turns[k].begin, limit, &first, &stop);
+    for (t = first; t < stop && !is_end(j->trainer, j->ids.ids[t]);) t++;
+    if (t < stop && c->r.header->footer_ends) {
+        stop = t + 1;
+    } else {
+        MOSA_TRY(data_turn_end(&c->r, turns, n, k, &end, j->err));
+        find_tokens(j, turns[k].begin, end, &first, &stop);
+        for (t = first; t < stop; t++)
+            if (is_end(j->trainer, j->ids.ids[t]) && data_is_trusted(&c->r.whole, j->spans[t].end, end)) stop = t + 1;
+    }
+    for (t = first; t < stop; t++) j->weight[t] = weight;
+    return MOSA_OK;
+}
 
 static mosa_status weigh_turns(job *j, const conversation *c) {
     MOSA_AUTO_FREE data_turn *turns = NULL;
     size_t n = 0;
-    MOSA_TRY(data_turns_find(c->tmpl, c->header, c->messages, c->options, &c->whole, &turns, &n, j->err));
+    MOSA_TRY(data_turns_find(&c->r, &turns, &n, j->err));
     for (size_t i = 0; i < n; i++) {
-        float weight = message_weight(j, c->messages, c->weights, turns[i].message);
-        size_t limit = i + 1 < n ? turns[i + 1].begin : c->whole.len;
-        if (weight != 0) weigh_turn(j, &turns[i], limit, weight);
+        float weight = message_weight(j, c->r.messages, c->weights, turns[i].message);
+        if (weight != 0) MOSA_TRY(weigh_turn(j, c, turns, n, i, weight));
     }
     return MOSA_OK;
 }
@@ -318,26 +318,25 @@ static size_t next_assistant(const json_t *messages, size_t i) {
 
 // Runs of {% generation %} count by the message that they are of: the k-th assistant's, or by where the turns are.
 static mosa_status weigh_generated(job *j, const conversation *c) {
-    size_t n = json_array_size(c->messages), n_assistant = 0, n_runs = 0, r = 0, begin, end, n_turns = 0;
+    size_t n = json_array_size(c->r.messages), n_assistant = 0, n_runs = 0, r = 0, begin, end, n_turns = 0;
     MOSA_AUTO_FREE data_turn *turns = NULL;
     bool same = true;
     float first = 0;
     for (size_t i = 0; i < n; i++) {
-        if (!data_is_assistant(c->messages, i)) continue;
-        float weight = message_weight(j, c->messages, c->weights, i);
+        if (!data_is_assistant(c->r.messages, i)) continue;
+        float weight = message_weight(j, c->r.messages, c->weights, i);
         if (n_assistant++ == 0) first = weight;
         same = same && weight == first;
     }
-    while (next_generated(&c->whole, &r, &begin, &end)) n_runs++;
-    if (!same && n_runs != n_assistant)
-        MOSA_TRY(data_turns_find(c->tmpl, c->header, c->messages, c->options, &c->whole, &turns, &n_turns, j->err));
-    size_t message = next_assistant(c->messages, 0);
-    for (r = 0; next_generated(&c->whole, &r, &begin, &end);) {
+    while (next_generated(&c->r.whole, &r, &begin, &end)) n_runs++;
+    if (!same && n_runs != n_assistant) MOSA_TRY(data_turns_find(&c->r, &turns, &n_turns, j->err));
+    size_t message = next_assistant(c->r.messages, 0);
+    for (r = 0; next_generated(&c->r.whole, &r, &begin, &end);) {
         for (size_t i = 0; i < n_turns; i++)
             if (turns[i].begin <= begin) message = turns[i].message;
-        float weight = same ? first : message_weight(j, c->messages, c->weights, message);
+        float weight = same ? first : message_weight(j, c->r.messages, c->weights, message);
         if (weight != 0) weigh_bytes(j, begin, end, weight);
-        if (n_turns == 0) message = next_assistant(c->messages, message + 1);
+        if (n_turns == 0) message = next_assistant(c->r.messages, message + 1);
     }
     return MOSA_OK;
 }
@@ -375,8 +374,8 @@ static mosa_status weigh_chat(job *j, const conversation *c) {
         for (size_t t = 0; t < j->ids.len; t++) j->weight[t] = (float)j->record->weight;
         return MOSA_OK;
     }
-    MOSA_TRY(align(j, (mosa_slice){c->whole.text, c->whole.len}, 0, j->ids.len));
-    MOSA_TRY(mosa_chat_template_has_generation(c->tmpl) ? weigh_generated(j, c) : weigh_turns(j, c));
+    MOSA_TRY(align(j, (mosa_slice){c->r.whole.text, c->r.whole.len}, 0, j->ids.len));
+    MOSA_TRY(mosa_chat_template_has_generation(c->r.tmpl) ? weigh_generated(j, c) : weigh_turns(j, c));
     return check_end(j);
 }
 
@@ -388,18 +387,19 @@ static mosa_status run_chat(job *j, json_t *messages) {
     if (!weights) return no_memory(j->err);
     MOSA_TRY(check_template(j, messages, &trainer->can[tools]));
     MOSA_TRY(prepare_messages(j, messages, trainer->can[tools].content_parts, weights));
-    conversation c = {.tmpl = mosa_model_text_template(trainer->text, tools),
-                      .header = &trainer->headers[tools],
-                      .options = &options,
-                      .messages = messages,
+    conversation c = {.r = {.tmpl = mosa_model_text_template(trainer->text, tools),
+                            .header = &trainer->headers[tools],
+                            .options = &options,
+                            .messages = messages},
                       .weights = weights};
-    MOSA_TRY(mosa_chat_template_render(c.tmpl, messages, &options, &c.whole, j->err));
+    mosa_jinja_output *whole = &c.r.whole;
+    MOSA_TRY(mosa_chat_template_render(c.r.tmpl, messages, &options, whole, j->err));
     // The template writes BOS itself where the model wants one.
-    mosa_status status = mosa_tokenizer_encode_ranges(trainer->tokenizer, (mosa_slice){c.whole.text, c.whole.len},
-                                                      c.whole.ranges, c.whole.n_ranges, 0, &j->ids, j->err);
+    mosa_status status = mosa_tokenizer_encode_ranges(trainer->tokenizer, (mosa_slice){whole->text, whole->len},
+                                                      whole->ranges, whole->n_ranges, 0, &j->ids, j->err);
     if (status == MOSA_OK) status = job_alloc(j);
     if (status == MOSA_OK) status = weigh_chat(j, &c);
-    mosa_jinja_output_finish(&c.whole);
+    mosa_jinja_output_finish(whole);
     return status;
 }
 
