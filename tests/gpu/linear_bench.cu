@@ -260,14 +260,14 @@ static void check_plain(const type &t, int64_t n, int64_t k) {
     report("values", t, n, k, most, "auto");
     float worst = found_get().worst;
     for (int rows : listed)
-        for (int v = 0; v < 17; v++) {
+        for (int v = 0; v < 21; v++) {
             linear_tuning u = {};
             int from = rows < 900 ? 5 : 0; // rows of x begin elsewhere
             if (v == 1 || v == 2) u.path = LINEAR_BY_ROWS, u.blocks_per_sm = v;
             if (v == 3) u.serial = true;
             if (v == 4 || v == 5) u.path = LINEAR_BY_ROWS, u.stages = v - 3;
-            if (v >= 14)
-                u.path = LINEAR_BY_WGMMA, u.wgmma = v - 14;
+            if (v >= 18)
+                u.path = LINEAR_BY_WGMMA, u.wgmma = v - 18;
             else if (v >= 6)
                 u.path = LINEAR_BY_TILES, u.tile = 1 + (v - 6) % 4, u.separate = 1 + (v - 6) / 4;
             if (failures > 30 || (v && v < 6 && v != 3 && rows > 16)) continue;
@@ -574,8 +574,8 @@ static void time_middle(const type &t, shape s, int rows) {
         }
     }
     for (int tile = 1; tile <= 4; tile++)
-        for (int separate = 1; separate <= 2; separate++) {
-            if ((rows > 256 && tile < 4) || (separate == 2 && rows > 512)) continue;
+        for (int separate = 1; separate <= 3; separate++) {
+            if ((rows > 256 && tile < 4) || (separate > 1 && rows > 512)) continue;
             u.path = LINEAR_BY_TILES, u.tile = tile, u.separate = separate;
             double one = time_pool(p, rows, u, 0, true, 2);
             snprintf(line + strlen(line), sizeof line - strlen(line), " %d/%d %.0f", tile, separate, one * 1e6);

@@ -62,12 +62,17 @@ void emulate(const std::function<void()> &body, dim3 grid, int threads);
 typedef int cudaError_t;
 typedef void *cudaStream_t;
 enum { cudaSuccess = 0, cudaErrorInvalidValue = 1, cudaErrorNotSupported = 801 };
-enum { cudaDevAttrMaxSharedMemoryPerBlockOptin, cudaDevAttrMultiProcessorCount };
-enum { cudaFuncAttributeMaxDynamicSharedMemorySize, cudaLaunchAttributeProgrammaticStreamSerialization };
+enum { cudaDevAttrMaxSharedMemoryPerBlockOptin, cudaDevAttrMultiProcessorCount, cudaDevAttrComputeCapabilityMajor };
+enum {
+    cudaFuncAttributeMaxDynamicSharedMemorySize,
+    cudaLaunchAttributeProgrammaticStreamSerialization,
+    cudaLaunchAttributeClusterDimension
+};
 struct cudaLaunchAttribute {
     int id;
     struct {
         int programmaticStreamSerializationAllowed;
+        dim3 clusterDim;
     } val;
 };
 struct cudaLaunchConfig_t {
@@ -82,7 +87,9 @@ static inline cudaError_t cudaGetDevice(int *device) {
     return *device = 0;
 }
 static inline cudaError_t cudaDeviceGetAttribute(int *value, int attribute, int) {
-    *value = attribute == cudaDevAttrMultiProcessorCount ? emulate_sms : 227 * 1024;
+    *value = attribute == cudaDevAttrMultiProcessorCount      ? emulate_sms
+             : attribute == cudaDevAttrComputeCapabilityMajor ? 8
+                                                              : 227 * 1024;
     return 0;
 }
 template <class K> cudaError_t cudaFuncSetAttribute(K, int, int) {
@@ -126,6 +133,10 @@ template <int N> static inline void linear_wait() {
 }
 void linear_matrices(uint32_t r[4], uint32_t address);
 void linear_mma(float c[4], const uint32_t a[4], uint32_t b0, uint32_t b1);
+static inline void linear_cluster_barrier() {}
+static inline float4 linear_cluster_load(uint32_t, int) {
+    return float4{};
+}
 static inline void linear_dependents_may_start() {}
 static inline void linear_wait_for_previous() {}
 

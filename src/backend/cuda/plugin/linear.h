@@ -23,7 +23,8 @@ typedef struct linear_tuning {
     int blocks_per_sm; // of the kernel for few rows; 0 = default
     int stages;        // of its ring: 0 = default, 1 = shorter, 2 = longer
     int tile;          // 1 + index of the tile shape (16, 32, 64, 128 tokens); 0 = by T
-    int separate;      // chunks of K in blocks of their own: 0 = when blocks are few, 1 = never, 2 = always
+    int separate;      // chunks of K in blocks of their own: 0 = when blocks are few, 1 = never, 2 = always, through
+                       // memory, 3 = always, in clusters
     int wgmma;         // variant of gemm_wgmma.h
     bool serial;       // no programmatic dependent launch
 } linear_tuning;

@@ -51,5 +51,23 @@ __device__ static __forceinline__ void linear_wait_for_previous() {
 #endif
 }
 
+// Blocks of a cluster (Hopper): a barrier of all their threads, and reading another block's shared memory.
+__device__ static __forceinline__ void linear_cluster_barrier() {
+#if __CUDA_ARCH__ >= 900
+    asm volatile("barrier.cluster.arrive.release.aligned;\n\tbarrier.cluster.wait.acquire.aligned;" ::: "memory");
+#endif
+}
+__device__ static __forceinline__ float4 linear_cluster_load(uint32_t address, int rank) {
+    float4 v = {};
+#if __CUDA_ARCH__ >= 900
+    asm volatile("{\n\t.reg .u32 at;\n\tmapa.shared::cluster.u32 at, %4, %5;\n\t"
+                 "ld.shared::cluster.v4.f32 {%0,%1,%2,%3}, [at];\n\t}"
+                 : "=f"(v.x), "=f"(v.y), "=f"(v.z), "=f"(v.w)
+                 : "r"(address), "r"(rank)
+                 : "memory");
+#endif
+    return v;
+}
+
 #endif
 #endif

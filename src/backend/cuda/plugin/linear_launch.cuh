@@ -6,16 +6,25 @@
 #include <cuda_runtime_api.h>
 #endif
 
-// Launches with the attribute that lets a kernel begin before its predecessor ends.
+// Launches, unless `serial`, with the attribute that lets a kernel begin before its predecessor ends. cluster: blocks
+// of a cluster along z, 0 for none.
 template <class P>
 static cudaError_t linear_launch(void (*kernel)(P), dim3 grid, int threads, size_t shared, bool serial, const P &params,
-                                 cudaStream_t stream) {
+                                 cudaStream_t stream, unsigned cluster = 0) {
     cudaLaunchConfig_t config = {};
-    cudaLaunchAttribute attribute = {};
-    attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-    attribute.val.programmaticStreamSerializationAllowed = 1;
+    cudaLaunchAttribute attributes[2] = {};
     config.gridDim = grid, config.blockDim = dim3(threads), config.dynamicSmemBytes = shared, config.stream = stream;
-    config.attrs = &attribute, config.numAttrs = serial ? 0 : 1;
+    config.attrs = attributes;
+    if (!serial) {
+        cudaLaunchAttribute *a = &attributes[config.numAttrs++];
+        a->id = cudaLaunchAttributeProgrammaticStreamSerialization;
+        a->val.programmaticStreamSerializationAllowed = 1;
+    }
+    if (cluster) {
+        cudaLaunchAttribute *a = &attributes[config.numAttrs++];
+        a->id = cudaLaunchAttributeClusterDimension;
+        a->val.clusterDim.x = a->val.clusterDim.y = 1, a->val.clusterDim.z = cluster;
+    }
     if (shared > 48 * 1024) {
         cudaError_t e = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)shared);
         if (e) return e;

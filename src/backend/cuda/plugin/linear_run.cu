@@ -20,17 +20,24 @@ enum {
     DEVICES_MAX = 16
 };
 
-static cudaError_t device_limits(int *sms, int *shared_max) {
-    static int known[DEVICES_MAX][2];
+typedef struct device_limits {
+    int sms, shared_max, major;
+} device_limits;
+
+// Racing threads find the same.
+static cudaError_t limits_of_device(device_limits *out) {
+    static device_limits known[DEVICES_MAX];
     int device = 0;
     cudaError_t e = cudaGetDevice(&device);
     if (e) return e;
-    int *at = known[device < DEVICES_MAX ? device : 0];
-    if (!at[0] || device >= DEVICES_MAX) {
-        if ((e = cudaDeviceGetAttribute(&at[1], cudaDevAttrMaxSharedMemoryPerBlockOptin, device))) return e;
-        if ((e = cudaDeviceGetAttribute(&at[0], cudaDevAttrMultiProcessorCount, device))) return e;
+    if (device < DEVICES_MAX && known[device].sms) {
+        *out = known[device];
+        return cudaSuccess;
     }
-    *sms = at[0], *shared_max = at[1];
+    if ((e = cudaDeviceGetAttribute(&out->shared_max, cudaDevAttrMaxSharedMemoryPerBlockOptin, device))) return e;
+    if ((e = cudaDeviceGetAttribute(&out->major, cudaDevAttrComputeCapabilityMajor, device))) return e;
+    if ((e = cudaDeviceGetAttribute(&out->sms, cudaDevAttrMultiProcessorCount, device))) return e;
+    if (device < DEVICES_MAX) known[device] = *out;
     return cudaSuccess;
 }
 
@@ -80,15 +87,15 @@ template <class Q> struct stages_of {
 
 template <class Q, int NT, int STAGES>
 static cudaError_t run_rows(const linear_call *call, linear_rows_params p, cudaStream_t stream, bool *fits) {
-    int sms = 0, shared_max = 0;
-    cudaError_t e = device_limits(&sms, &shared_max);
+    device_limits limits;
+    cudaError_t e = limits_of_device(&limits);
     if (e) return e;
     size_t shared =
         linear_rows_partial<NT>::BYTES + LINEAR_WARPS * STAGES * linear_ring<Q>::UNIT + (size_t)p.rows * p.pitch;
-    *fits = shared <= (size_t)shared_max;
+    *fits = shared <= (size_t)limits.shared_max;
     if (!*fits) return cudaSuccess;
     int per_sm = call->tuning.blocks_per_sm ? call->tuning.blocks_per_sm : shared <= SHARED_PAIR ? 2 : 1;
-    int blocks = p.jobs < sms * per_sm ? p.jobs : sms * per_sm;
+    int blocks = p.jobs < limits.sms * per_sm ? p.jobs : limits.sms * per_sm;
     int stack = p.slots ? p.slots * call->rows : 1;
     return linear_launch(linear_rows_kernel<Q, NT, STAGES>, dim3((unsigned)blocks, (unsigned)stack), LINEAR_THREADS,
                          shared, call->tuning.serial, p, stream);
@@ -158,16 +165,19 @@ static const int tile_tokens[] = {16, 32, 64, 128};
 
 template <class S>
 static cudaError_t run_shape(const linear_call *call, linear_tiles_params p, int64_t groups, cudaStream_t stream) {
-    int sms = 0, shared_max = 0;
-    cudaError_t e = device_limits(&sms, &shared_max);
+    device_limits limits;
+    cudaError_t e = limits_of_device(&limits);
     if (e) return e;
     unsigned x = (unsigned)((p.n + S::BM - 1) / S::BM);
     unsigned y = p.groups ? (unsigned)groups : (unsigned)((p.rows + S::BN - 1) / S::BN);
-    bool room = !p.groups && p.splits > 1 && p.rows <= SEPARATE_ROWS_MAX && p.partial;
-    bool wanted = call->tuning.separate ? call->tuning.separate == 2 : x * y < (unsigned)sms * 3 / 4;
-    if (!room || !wanted) p.partial = nullptr;
-    e = linear_launch(linear_tiles_kernel<S>, dim3(x, y, p.partial ? (unsigned)p.splits : 1), S::THREADS, S::SHARED,
-                      call->tuning.serial, p, stream);
+    const int separate = call->tuning.separate;
+    bool want = separate ? separate >= 2 : x * y < (unsigned)limits.sms * 3 / 4;
+    want = want && !p.groups && p.splits > 1;
+    p.cluster = want && separate != 2 && limits.major >= 9 && S::BN * (S::BM + 4) * 4 <= S::SHARED;
+    if (!want || p.cluster || p.rows > SEPARATE_ROWS_MAX) p.partial = nullptr;
+    unsigned z = p.partial || p.cluster ? (unsigned)p.splits : 1;
+    e = linear_launch(linear_tiles_kernel<S>, dim3(x, y, z), S::THREADS, S::SHARED, call->tuning.serial, p, stream,
+                      p.cluster ? z : 0);
     if (e || !p.partial) return e;
     return linear_launch(linear_merge_kernel, dim3((unsigned)((p.n + 1023) / 1024), (unsigned)p.rows), 256, 0,
                          call->tuning.serial, p, stream);

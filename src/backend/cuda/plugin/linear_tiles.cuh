@@ -3,7 +3,8 @@
 // A step is 64 columns. Weights stay packed in shared memory and are decoded into registers by each warp that needs
 // them; activations are bf16 rows of 128 bytes, their 16-byte parts permuted by row so that ldmatrix meets no bank
 // twice. The chunks of K are added in order in registers (`total`), or, when there are too few blocks to fill the
-// device, each chunk has a block of its own (blockIdx.z), which stores its sums for linear_merge_kernel.
+// device, each chunk has a block of its own (blockIdx.z): the chunks' blocks are a cluster and read each other's sums,
+// or, before Hopper, store them for linear_merge_kernel.
 #ifndef MOSA_BACKEND_CUDA_PLUGIN_LINEAR_TILES_CUH
 #define MOSA_BACKEND_CUDA_PLUGIN_LINEAR_TILES_CUH
 
@@ -21,7 +22,8 @@ typedef struct linear_tiles_params {
     int64_t x_stride, out_stride; // bytes
     const float *bias;            // or NULL
     float *out;
-    float *partial;                                      // [splits][rows][n_padded], or NULL: chunks are added here
+    bool cluster;   // the chunks of a tile are the blocks of a cluster
+    float *partial; // [splits][rows][n_padded], or NULL: chunks are added in the block or cluster
     int32_t rows, n, n_padded, x_columns, units, splits; // x_columns: a multiple of 8 that rows of x have
     // Stacks: blockIdx.y names a group; token i of the sorted list is pair order[i] = row * slots + slot.
     const linear_group *groups;
@@ -187,6 +189,39 @@ __device__ static __forceinline__ void linear_find_rows(const linear_tiles_param
     }
 }
 
+// Sums of this block's chunk to shared memory, [token][BM + 4]; then each block of the cluster adds its share of the
+// tile, the chunks in order, and stores it.
+template <class S>
+__device__ static __forceinline__ void linear_store_cluster(const linear_tiles_params &p, float (*sum)[S::NT][4],
+                                                            char *shared, int n0, int t0, int first, int tokens) {
+    enum { PITCH = S::BM + 4, QUADS = S::BM / 4 };
+    const int lane = threadIdx.x % 32;
+    float *mine = (float *)shared;
+    __syncthreads();
+#pragma unroll
+    for (int m = 0; m < S::MT; m++)
+#pragma unroll
+        for (int t = 0; t < S::NT; t++)
+#pragma unroll
+            for (int i = 0; i < 4; i++)
+                mine[(t0 + t * 8 + lane % 4 * 2 + i % 2) * PITCH + n0 + m * 16 + i / 2 * 8 + lane / 4] = sum[m][t][i];
+    linear_cluster_barrier();
+    for (int i = blockIdx.z * S::THREADS + threadIdx.x; i < tokens * QUADS; i += gridDim.z * S::THREADS) {
+        int token = i / QUADS, n = blockIdx.x * S::BM + i % QUADS * 4;
+        if (n >= p.n) continue;
+        uint32_t at = linear_shared(mine + token * PITCH + i % QUADS * 4);
+        float4 v = linear_cluster_load(at, 0);
+        for (int z = 1; z < (int)gridDim.z; z++) {
+            float4 w = linear_cluster_load(at, z);
+            v.x += w.x, v.y += w.y, v.z += w.z, v.w += w.w;
+        }
+        float *out = (float *)((char *)p.out + (first + token) * p.out_stride) + n, four[4] = {v.x, v.y, v.z, v.w};
+        for (int e = 0; e < 4; e++)
+            if (n + e < p.n) out[e] = p.bias ? four[e] + p.bias[n + e] : four[e];
+    }
+    linear_cluster_barrier(); // nobody leaves while others read
+}
+
 template <class S>
 __global__ void __launch_bounds__(S::THREADS) linear_tiles_kernel(const __grid_constant__ linear_tiles_params p) {
     typedef typename S::Q Q;
@@ -210,7 +245,8 @@ __global__ void __launch_bounds__(S::THREADS) linear_tiles_kernel(const __grid_c
     }
     block.tokens = tokens;
     block.tiles = packed + (int64_t)blockIdx.x * S::TILES * p.units * S::UNIT;
-    const int chunk0 = p.partial ? blockIdx.z : 0, chunks = p.partial ? 1 : p.splits;
+    const bool separate = p.partial || p.cluster;
+    const int chunk0 = separate ? blockIdx.z : 0, chunks = separate ? 1 : p.splits;
     const int begin = linear_chunk(p.units, p.splits, chunk0) * S::STEPS;
     const int end = linear_chunk(p.units, p.splits, chunk0 + chunks) * S::STEPS;
     for (int i = 0; i < S::STAGES - 1; i++) // weights, which need no waiting
@@ -242,6 +278,7 @@ __global__ void __launch_bounds__(S::THREADS) linear_tiles_kernel(const __grid_c
         if (++slot == S::STAGES) slot = 0;
         if (++next == S::STAGES) next = 0;
     }
+    if (p.cluster) return linear_store_cluster<S>(p, total, shared, wm * S::MT * 16, wn * S::NT * 8, first, tokens);
     linear_store_tiles<S>(p, total, bias, blockIdx.x * S::BM + wm * S::MT * 16, wn * S::NT * 8, first, tokens);
 }
 
