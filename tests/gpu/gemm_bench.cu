@@ -52,6 +52,8 @@ struct problem {
     char *packed = NULL;
     __nv_bfloat16 *x = NULL;
     float *bias = NULL, *out = NULL, *want = NULL;
+    char *scratch = NULL;
+    size_t scratch_bytes;
 
     problem(const struct kind *kind_, int64_t n_, int64_t k_, int rows_) : kind(kind_), n(n_), k(k_), rows(rows_) {
         int64_t row_bytes = k / kind->block * kind->bytes;
@@ -60,6 +62,8 @@ struct problem {
         CHECK(cudaMalloc(&x, rows * k * 2));
         CHECK(cudaMalloc(&bias, n * 4));
         CHECK(cudaMalloc(&out, rows * n * 4));
+        scratch_bytes = rows <= 2048 ? linear_splits(kind->kind, n, k) * rows * ((n + 3) / 4 * 4) * 4 : 0;
+        if (scratch_bytes) CHECK(cudaMalloc(&scratch, scratch_bytes));
         if (kind->block == 1)
             fill_bf16<<<1024, 256>>>((__nv_bfloat16 *)w, n * k, 1 / sqrtf((float)k), 1);
         else
@@ -70,10 +74,14 @@ struct problem {
         pack<<<4096, 256>>>(source, kind->kind, (uint32_t *)packed, linear_tiles(n), linear_units(kind->kind, k));
         CHECK(cudaDeviceSynchronize());
     }
-    ~problem() { cudaFree(w), cudaFree(packed), cudaFree(x), cudaFree(bias), cudaFree(out), cudaFree(want); }
+    ~problem() {
+        cudaFree(w), cudaFree(packed), cudaFree(x), cudaFree(bias), cudaFree(out), cudaFree(want), cudaFree(scratch);
+    }
     mosa_cuda_gemm gemm(int rows_now) const {
-        return mosa_cuda_gemm{packed, kind->kind, linear_splits(kind->kind, n, k), n, k, x, k * 2, k, bias, out,
-                              n * 4,  rows_now};
+        mosa_cuda_gemm g = {packed, kind->kind, linear_splits(kind->kind, n, k), n, k, x, k * 2, k, bias, out,
+                            n * 4,  rows_now};
+        g.scratch = scratch, g.scratch_bytes = scratch_bytes;
+        return g;
     }
 };
 
@@ -180,8 +188,9 @@ static void compare(const char *what, const problem &p, int rows) {
     printf("\n");
 }
 
-static bool run(const problem &p, int rows, int variant, const char *what) {
+static bool run(const problem &p, int rows, int variant, int separate, const char *what) {
     mosa_cuda_gemm g = p.gemm(rows);
+    g.separate = separate;
     CHECK(cudaMemset(p.out, 0xff, (size_t)rows * p.n * 4));
     cudaError_t e = mosa_cuda_gemm_launch(&g, variant, 0);
     if (e == cudaErrorNotSupported) return printf("  %s: not supported\n", what), false;
@@ -206,12 +215,14 @@ static void check(const struct kind *kind, int64_t n, int64_t k, int rows) {
         printf("  mma.sync reference against double: %.2e of sum |ab|%s\n", error, error < 1e-4 ? "" : "  WRONG");
         if (!(error < 1e-4)) failures++;
     }
-    for (int v = 1; v < mosa_cuda_gemm_variants(); v++) {
-        char what[64];
-        snprintf(what, sizeof what, "%s %s", kind->name, mosa_cuda_gemm_variant_name(v));
-        printf("  %s ...\n", what);
-        if (run(p, rows, v, what)) compare(what, p, rows);
-    }
+    for (int v = 1; v < mosa_cuda_gemm_variants(); v++)
+        for (int separate = 1; separate < 3; separate++) {
+            char what[64];
+            snprintf(what, sizeof what, "%s %s%s", kind->name, mosa_cuda_gemm_variant_name(v),
+                     separate == 2 ? " separate" : "");
+            printf("  %s ...\n", what);
+            if (run(p, rows, v, separate, what)) compare(what, p, rows);
+        }
 }
 
 static void bits_bf16() {
@@ -238,7 +249,7 @@ static void tokens() {
         for (int r : rows) {
             char what[64];
             snprintf(what, sizeof what, "%s rows=%d", kinds[i].name, r);
-            if (run(p, r, 0, what)) compare(what, p, r);
+            if (run(p, r, 0, 0, what)) compare(what, p, r);
         }
     }
 }
@@ -324,12 +335,16 @@ static void speed(const struct kind *kind, int64_t n, int64_t k, int rows) {
             printf("  cuBLAS %s %.0f", bf16 ? "bf16" : "f32",
                    flop / median_ms([&] { run_cublas(p, rows, bf16); }) * 1e-9);
     mosa_cuda_gemm g = p.gemm(rows);
-    for (int v = 1; v <= mosa_cuda_gemm_variants(); v++) {
-        int variant = v % mosa_cuda_gemm_variants();
-        if (mosa_cuda_gemm_launch(&g, variant, 0) == cudaErrorNotSupported) continue;
-        double ms = median_ms([&] { CHECK(mosa_cuda_gemm_launch(&g, variant, 0)); });
-        printf("  %s %.0f", mosa_cuda_gemm_variant_name(variant), flop / ms * 1e-9);
-    }
+    for (int v = 1; v <= mosa_cuda_gemm_variants(); v++)
+        for (int separate = 1; separate < 3; separate++) {
+            int variant = v % mosa_cuda_gemm_variants();
+            g.separate = variant ? separate : 0;
+            if (separate == 2 && (!variant || !g.scratch || g.splits == 1)) continue;
+            if (mosa_cuda_gemm_launch(&g, variant, 0) == cudaErrorNotSupported) continue;
+            double ms = median_ms([&] { CHECK(mosa_cuda_gemm_launch(&g, variant, 0)); });
+            printf("  %s%s %.0f", mosa_cuda_gemm_variant_name(variant), separate == 2 ? "s" : "", flop / ms * 1e-9);
+        }
+    g.separate = 1;
     for (int lag : {0, 3000}) {
         int usual = gemm_lag;
         gemm_lag = lag;

@@ -5,6 +5,7 @@
 #ifndef LINEAR_EMULATE
 #include <cuda_runtime_api.h>
 #endif
+#include <stddef.h>
 #include <stdint.h>
 
 // Sorted pairs [begin, begin + count) of a stack use matrix `expert`; -1: nothing to do.
@@ -32,6 +33,11 @@ typedef struct mosa_cuda_gemm {
     const mosa_cuda_gemm_group *groups;
     const int32_t *order;
     int32_t n_groups, slots;
+    // Room for chunks of K in blocks of their own, which is faster when rows are few: device, 256-byte aligned,
+    // splits * rows * (n rounded up to 4) f32; less, or NULL: chunks are added in one block.
+    void *scratch;
+    size_t scratch_bytes;
+    int32_t separate; // 0 by shape, 1 never, 2 whenever scratch suffices: the same bits
 } mosa_cuda_gemm;
 
 #ifdef __cplusplus

@@ -107,6 +107,32 @@ __device__ static __forceinline__ void hopper_tma_load_multicast(uint32_t to, co
                  : "memory");
 }
 
+// A box of a three-dimensional tensor map from shared memory, beginning at element (x, y, z); parts of it beyond the
+// edges are left out. Writers fence with hopper_tma_store_fence first; a thread's stores form groups.
+__device__ static __forceinline__ void hopper_tma_store(uint32_t from, const CUtensorMap *map, int x, int y, int z) {
+    asm volatile("cp.async.bulk.tensor.3d.global.shared::cta.bulk_group [%0, {%2, %3, %4}], [%1];" ::"l"(map),
+                 "r"(from), "r"(x), "r"(y), "r"(z)
+                 : "memory");
+}
+__device__ static __forceinline__ void hopper_tma_store_fence(void) {
+    asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+}
+__device__ static __forceinline__ void hopper_tma_store_commit(void) {
+    asm volatile("cp.async.bulk.commit_group;" ::: "memory");
+}
+// Until this thread's stores have read shared memory; until they are done.
+__device__ static __forceinline__ void hopper_tma_store_wait_read(void) {
+    asm volatile("cp.async.bulk.wait_group.read 0;" ::: "memory");
+}
+__device__ static __forceinline__ void hopper_tma_store_wait(void) {
+    asm volatile("cp.async.bulk.wait_group 0;" ::: "memory");
+}
+
+// Barrier `id` (1 to 15) of the threads of one warpgroup.
+__device__ static __forceinline__ void hopper_warpgroup_sync(int id) {
+    asm volatile("bar.sync %0, 128;" ::"r"(id) : "memory");
+}
+
 __device__ static __forceinline__ void hopper_tma_prefetch_map(const CUtensorMap *map) {
     asm volatile("prefetch.tensormap [%0];" ::"l"(map) : "memory");
 }

@@ -34,25 +34,43 @@ typedef CUresult (*hopper_encode_fn)(CUtensorMap *, CUtensorMapDataType, cuuint3
                                      const cuuint64_t *, const cuuint32_t *, const cuuint32_t *, CUtensorMapInterleave,
                                      CUtensorMapSwizzle, CUtensorMapL2promotion, CUtensorMapFloatOOBfill);
 
-// Boxes of box_rows rows by 64 columns of a bf16 matrix, in the 128-byte swizzle; zeros beyond its edges. The address
-// and stride (bytes) are multiples of 16. cuTensorMapEncodeTiled is found in the libcuda that the runtime has loaded.
-static inline cudaError_t hopper_map(const void *data, int64_t rows, int64_t columns, int64_t stride, int box_rows,
-                                     CUtensorMap *map) {
+// cuTensorMapEncodeTiled of the libcuda that the runtime has loaded, or NULL.
+static inline hopper_encode_fn hopper_find_encode(void) {
     static hopper_encode_fn encode;
     void *found = NULL;
     cudaDriverEntryPointQueryResult result;
-    if ((uintptr_t)data % 16 || stride % 16) return cudaErrorNotSupported;
-    if (!encode) {
-        if (cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &found, 12000, cudaEnableDefault, &result) ||
-            result != cudaDriverEntryPointSuccess)
-            return cudaErrorNotSupported;
+    if (!encode &&
+        !cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &found, 12000, cudaEnableDefault, &result) &&
+        result == cudaDriverEntryPointSuccess)
         encode = (hopper_encode_fn)found;
-    }
+    return encode;
+}
+
+// Boxes of box_rows rows by 64 columns of a bf16 matrix, in the 128-byte swizzle; zeros beyond its edges. The address
+// and stride (bytes) are multiples of 16.
+static inline cudaError_t hopper_map(const void *data, int64_t rows, int64_t columns, int64_t stride, int box_rows,
+                                     CUtensorMap *map) {
+    hopper_encode_fn encode = hopper_find_encode();
+    if (!encode || (uintptr_t)data % 16 || stride % 16) return cudaErrorNotSupported;
     cuuint64_t size[2] = {(cuuint64_t)columns, (cuuint64_t)rows}, strides[1] = {(cuuint64_t)stride};
     cuuint32_t box[2] = {64, (cuuint32_t)box_rows}, step[2] = {1, 1};
     CUresult r = encode(map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 2, (void *)data, size, strides, box, step,
                         CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
                         CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+    return r == CUDA_SUCCESS ? cudaSuccess : cudaErrorNotSupported;
+}
+
+// The same for stores of f32: `planes` matrices one behind the other, boxes of 32 columns.
+static inline cudaError_t hopper_map_f32(void *data, int64_t planes, int64_t rows, int64_t columns, int64_t stride,
+                                         int box_rows, CUtensorMap *map) {
+    hopper_encode_fn encode = hopper_find_encode();
+    if (!encode || (uintptr_t)data % 16 || stride % 16) return cudaErrorNotSupported;
+    cuuint64_t size[3] = {(cuuint64_t)columns, (cuuint64_t)rows, (cuuint64_t)planes};
+    cuuint64_t strides[2] = {(cuuint64_t)stride, (cuuint64_t)(stride * rows)};
+    cuuint32_t box[3] = {32, (cuuint32_t)box_rows, 1}, step[3] = {1, 1, 1};
+    CUresult r =
+        encode(map, CU_TENSOR_MAP_DATA_TYPE_FLOAT32, 3, data, size, strides, box, step, CU_TENSOR_MAP_INTERLEAVE_NONE,
+               CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_NONE, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
     return r == CUDA_SUCCESS ? cudaSuccess : cudaErrorNotSupported;
 }
 
