@@ -173,7 +173,7 @@ template <class S> struct gemm_consumer {
     const gemm_shared<S> &s;
     float (&acc)[S::BN / 2];
     uint32_t (&f)[2][4][4]; // operands of this step and of the next
-    Q &q;                   // packed weights of the step after that, unless plain
+    Q (&q)[2];              // packed weights, unless plain: of the next step, then of the one after it
     gemm_walk<S> walk;
     char *totals; // of this warpgroup, BN * 256 bytes
     int stride, group, thread, slot;
@@ -187,13 +187,26 @@ template <class S> struct gemm_consumer {
         }
     }
 
-    // Operands of the step after this one: those of plain weights are loaded while this step runs, others, loaded
-    // one step earlier, are decoded meanwhile.
-    __device__ __forceinline__ void fetch(uint32_t (&to)[4][4]) {
-        if (S::PLAIN) walk.load(q, thread % 32);
-        gemm_decode(to, q);
+    // Operands of the step after this one: those of plain weights are loaded while this step runs, others, loaded two
+    // steps earlier, are decoded meanwhile.
+    template <int P> __device__ __forceinline__ void fetch() {
+        if (S::PLAIN) walk.load(q[P ^ 1], thread % 32);
+        gemm_decode(f[P ^ 1], q[P ^ 1]);
+        if (!S::PLAIN) walk.load(q[P ^ 1], thread % 32);
         walk.next(p, stride);
-        if (!S::PLAIN) walk.load(q, thread % 32);
+    }
+
+    // Loads what the first step wants.
+    __device__ __forceinline__ void begin() {
+        walk.enter(p);
+        walk.load(q[0], thread % 32);
+        gemm_decode(f[0], q[0]);
+        walk.next(p, stride);
+        if (S::PLAIN) return;
+        walk.load(q[1], thread % 32);
+        walk.next(p, stride);
+        walk.load(q[0], thread % 32);
+        walk.next(p, stride);
     }
 
     template <int P> __device__ __forceinline__ void step(int accumulate) {
@@ -203,7 +216,7 @@ template <class S> struct gemm_consumer {
 #pragma unroll
         for (int i = 0; i < 4; i++) hopper_mma_rs<S::BN>(acc, f[P][i], b + 2 * i, i ? 1 : accumulate);
         hopper_mma_commit();
-        fetch(f[P ^ 1]);
+        fetch<P>();
         hopper_mma_wait<0>();
         release(slot);
         if (++slot == S::STAGES) slot = 0, phase ^= 1;
@@ -218,9 +231,11 @@ template <class S> struct gemm_consumer {
         }
         if (i < steps) step<0>(i);
         hopper_pin(acc);
-        if (i < steps)
+        if (i == steps) return;
 #pragma unroll
-            for (int k = 0; k < 16; k++) f[0][k / 4][k % 4] = f[1][k / 4][k % 4];
+        for (int k = 0; k < 16; k++) f[0][k / 4][k % 4] = f[1][k / 4][k % 4];
+        Q other = q[0];
+        q[0] = q[1], q[1] = other;
     }
 
     // Until the stores of the tile before have read `totals`.
@@ -318,18 +333,14 @@ __device__ static __forceinline__ void gemm_consume(const gemm_params &p, const 
     int group = threadIdx.x / 128 - 1, thread = threadIdx.x % 128, lane = thread % 32;
     float acc[S::BN / 2];
     uint32_t f[2][4][4];
-    typename S::Q q;
+    typename S::Q q[2];
     gemm_walk<S> walk = {nullptr, first, 0, 0, 4 * group + thread / 32, rank};
     gemm_consumer<S> c = {p, s, acc, f, q, walk, s.totals + group * S::BN * 256, stride, group, thread, 0, 0};
     if (first >= p.tiles) return;
     if (group)
         for (long long begin = clock64(); clock64() - begin < p.lag;) {
         }
-    c.walk.enter(p);
-    c.walk.load(q, lane);
-    gemm_decode(f[0], q);
-    c.walk.next(p, stride);
-    if (!S::PLAIN) c.walk.load(q, lane);
+    c.begin();
     for (int t = first; t < p.tiles; t = gemm_next(p, t + stride, stride)) {
         gemm_tile tile = gemm_tile_of<S>(p, t);
         int chunks = p.separate ? 1 : p.splits, begin = tile.begin;
