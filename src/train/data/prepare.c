@@ -1,34 +1,28 @@
-// Reading in rounds: one thread cuts a round of records, all threads parse and tokenize them, one thread takes the
-// results in order. So memory is bounded by a round, and the order of everything that leaves is that of the files.
+// Every record goes through parse, detect, check, render and tokenize in any thread (train/data/rounds.h); what only
+// the order can tell, and what leaves, is for the caller's.
 #include "train/data/prepare.h"
 
 #include "base/rng.h"
 #include "codec/json.h"
 #include "train/data/id_set.h"
+#include "train/data/rounds.h"
 
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
-enum { ROUND_RECORDS = 1024, ROUND_BYTES = 8 << 20, ISSUES_DEFAULT = 20, ISSUES_STOP = 1000 };
+enum { ISSUES_DEFAULT = 20, ISSUES_STOP = 1000 };
 
-typedef struct slot {
-    const mosa_reader *reader;
-    uint32_t file;
-    mosa_raw_record raw;
-    mosa_status status;
-    mosa_error error;
+typedef struct result_state { // of one record
     mosa_data_kind kind;
     uint64_t id_hash; // 0 = no id
     mosa_example_list list;
-} slot;
+} result_state;
 
 typedef struct pipeline {
     const mosa_prepare_options *options;
     const mosa_text_trainer *trainer;
-    mosa_pool *pool;
     mosa_data_each_fn each;
     void *each_user;
     mosa_prepare_report report;
@@ -36,13 +30,9 @@ typedef struct pipeline {
     mosa_data_format format;
     bool has_kind;
     mosa_data_kind kind;
+    mosa_id_set ids; // value: file, line
     char **files;
-    size_t n_files, next_file;
-    mosa_reader **readers; // (n_files) NULL where not open
-    slot *slots;           // (ROUND_RECORDS)
-    size_t n_slots;
-    atomic_size_t next_slot;
-    mosa_id_set ids;
+    size_t n_files;
     mosa_error first; // fault
 } pipeline;
 
@@ -55,52 +45,39 @@ static mosa_status mixed(mosa_error *err, mosa_data_format is, mosa_data_format 
 }
 
 // Errors of reader_parse name path and line already; *placed says so.
-static mosa_status run_record(pipeline *p, slot *s, bool *placed, mosa_error *err) {
+static mosa_status run_record(pipeline *p, const mosa_round_item *item, bool *placed, mosa_error *err) {
     const mosa_data_layout *layout = &p->options->layout;
+    result_state *state = item->state;
     json_t *object = NULL;
     mosa_data_format format;
     mosa_record record = {0};
-    mosa_status status = mosa_reader_parse(s->reader, &s->raw, &object, err);
+    mosa_status status = mosa_reader_parse(item->reader, &item->raw, &object, err);
     *placed = status != MOSA_OK && status != MOSA_ENOMEM;
     if (status != MOSA_OK) return status;
-    mosa_data_layout own = *layout;
-    own.format = MOSA_FORMAT_AUTO;
-    status = mosa_data_format_detect(object, layout->format ? layout : &own, &format, err);
+    status = mosa_data_format_detect(object, layout, &format, err);
     if (status == MOSA_OK && format != p->format) status = mixed(err, format, p->format);
     if (status != MOSA_OK) {
         json_decref(object);
         return status;
     }
     MOSA_TRY(mosa_record_parse(object, format, layout, &record, err));
-    s->kind = record.kind;
-    s->id_hash = record.id.len ? mosa_hash_bytes(record.id.data, record.id.len, 1) | 1 : 0;
-    status = mosa_text_trainer_run(p->trainer, &record, &s->list, err);
+    state->kind = record.kind;
+    state->id_hash = record.id.len ? mosa_hash_bytes(record.id.data, record.id.len, 1) | 1 : 0;
+    status = mosa_text_trainer_run(p->trainer, &record, &state->list, err);
     mosa_record_finish(&record);
     return status;
 }
 
-static void place(mosa_error *err, const char *path, uint64_t line) {
-    char where[MOSA_ERROR_MESSAGE_MAX];
-    (void)snprintf(where, sizeof where, "%s:%llu", path, (unsigned long long)line);
-    (void)mosa_fail_prefix(err, where);
+static void work(void *user, mosa_round_item *item) {
+    result_state *state = item->state;
+    bool placed = false;
+    state->id_hash = 0;
+    state->list.count = 0;
+    item->status = run_record(user, item, &placed, &item->error);
+    if (item->status != MOSA_OK && !placed) mosa_round_place(item, &item->error);
 }
 
-static void work(void *arg, int thread, int n_threads) {
-    pipeline *p = arg;
-    (void)thread;
-    (void)n_threads;
-    for (size_t i; (i = atomic_fetch_add(&p->next_slot, 1)) < p->n_slots;) {
-        slot *s = &p->slots[i];
-        bool placed = false;
-        mosa_error_clear(&s->error);
-        s->id_hash = 0;
-        s->list.count = 0;
-        s->status = run_record(p, s, &placed, &s->error);
-        if (s->status != MOSA_OK && !placed) place(&s->error, mosa_reader_path(s->reader), s->raw.line);
-    }
-}
-
-// --- rounds ---------------------------------------------------------------------------------------------------------
+// --- in order -------------------------------------------------------------------------------------------------------
 
 static void report_issue(pipeline *p, const char *path, uint64_t line, const mosa_error *error) {
     size_t max = p->options->issues_max ? p->options->issues_max : ISSUES_DEFAULT;
@@ -109,121 +86,74 @@ static void report_issue(pipeline *p, const char *path, uint64_t line, const mos
         p->options->on_issue(p->options->user, &(mosa_data_issue){path, line, error});
 }
 
-// Cuts records until the round is full or the files end. A file whose cutting fails is left.
-static mosa_status fill_round(pipeline *p, mosa_error *err) {
-    size_t bytes = 0;
-    p->n_slots = 0;
-    while (p->next_file < p->n_files && p->n_slots < ROUND_RECORDS && bytes < ROUND_BYTES) {
-        mosa_reader **reader = &p->readers[p->next_file];
-        mosa_status status = MOSA_OK;
-        mosa_error fault = {0};
-        bool more = false;
-        if (!*reader) status = mosa_reader_open(p->files[p->next_file], &p->options->layout, reader, &fault);
-        slot *s = &p->slots[p->n_slots];
-        if (status == MOSA_OK) status = mosa_reader_next(*reader, &s->raw, &more, &fault);
-        if (status == MOSA_ENOMEM || status == MOSA_EIO) {
-            if (err) *err = fault;
-            return status;
-        }
-        if (status != MOSA_OK) report_issue(p, p->files[p->next_file], 0, &fault);
-        if (!more) {
-            p->next_file++;
-            continue;
-        }
-        s->reader = *reader;
-        s->file = (uint32_t)p->next_file;
-        bytes += s->raw.bytes.len;
-        p->n_slots++;
-    }
+static mosa_status file_fault(void *user, const mosa_error *fault, mosa_error *err) {
+    (void)err;
+    report_issue(user, "", 0, fault);
     return MOSA_OK;
 }
 
-// Readers that no later round reads from.
-static void close_readers(pipeline *p, size_t end) {
-    for (size_t i = end; i-- > 0 && p->readers[i];) {
-        mosa_reader_close(p->readers[i]);
-        p->readers[i] = NULL;
-    }
-}
-
 // The first record of all decides the format.
-static mosa_status find_format(pipeline *p, mosa_error *err) {
+static mosa_status find_format(void *user, const mosa_round_item *first, mosa_error *err) {
+    pipeline *p = user;
     json_t *object = NULL;
-    const slot *s = &p->slots[0];
-    if (p->options->layout.format) {
-        p->format = p->options->layout.format;
-        return MOSA_OK;
-    }
-    if (p->n_slots == 0) return MOSA_OK;
-    mosa_status status = mosa_reader_parse(s->reader, &s->raw, &object, err);
+    if (p->format != MOSA_FORMAT_AUTO) return MOSA_OK;
+    mosa_status status = mosa_reader_parse(first->reader, &first->raw, &object, err);
     if (status != MOSA_OK) return status;
     status = mosa_data_format_detect(object, &p->options->layout, &p->format, err);
-    if (status != MOSA_OK) place(err, mosa_reader_path(s->reader), s->raw.line);
+    if (status != MOSA_OK) mosa_round_place(first, err);
     json_decref(object);
     return status;
 }
 
 // What only the order can tell: mixed kinds, ids that were there before.
-static mosa_status check_slot(pipeline *p, slot *s) {
-    if (s->status != MOSA_OK) return s->status;
-    if (!p->has_kind) p->kind = s->kind;
+static mosa_status check_order(pipeline *p, mosa_round_item *item) {
+    const result_state *state = item->state;
+    if (item->status != MOSA_OK) return item->status;
+    if (!p->has_kind) p->kind = state->kind;
     p->has_kind = true;
-    if (s->kind != p->kind) {
-        s->status = mosa_fail(&s->error, MOSA_EINVALID, "this record is of kind %s, the data began with %s",
-                              mosa_data_kind_name(s->kind), mosa_data_kind_name(p->kind));
-        (void)mosa_hint(&s->error, "put kinds into files of their own");
-    } else if (s->id_hash && !p->options->allow_duplicate_ids) {
+    if (state->kind != p->kind) {
+        item->status = mosa_fail(&item->error, MOSA_EINVALID, "this record is of kind %s, the data began with %s",
+                                 mosa_data_kind_name(state->kind), mosa_data_kind_name(p->kind));
+        (void)mosa_hint(&item->error, "put kinds into files of their own");
+    } else if (state->id_hash && !p->options->allow_duplicate_ids) {
         bool added;
-        uint64_t at = (uint64_t)s->file << 40 | (s->raw.line & ((1ull << 40) - 1));
-        const mosa_id_entry *seen = mosa_id_set_add(&p->ids, s->id_hash, at, &added);
+        uint64_t mask = (1ull << 40) - 1, at = (uint64_t)item->file << 40 | (item->raw.line & mask);
+        const mosa_id_entry *seen = mosa_id_set_add(&p->ids, state->id_hash, at, &added);
         if (added) return MOSA_OK;
-        s->status = mosa_fail(&s->error, MOSA_EINVALID, "its id was there before, at %s:%llu",
-                              p->files[seen->value >> 40], (unsigned long long)(seen->value & ((1ull << 40) - 1)));
-        (void)mosa_hint(&s->error, "`mosa data dedup` removes copies; --allow-duplicate-ids reads them all");
+        item->status = mosa_fail(&item->error, MOSA_EINVALID, "its id was there before, at %s:%llu",
+                                 p->files[seen->value >> 40], (unsigned long long)(seen->value & mask));
+        (void)mosa_hint(&item->error, "`mosa data dedup` removes copies; --allow-duplicate-ids reads them all");
     }
-    if (s->status != MOSA_OK) place(&s->error, mosa_reader_path(s->reader), s->raw.line);
-    return s->status;
+    if (item->status != MOSA_OK) mosa_round_place(item, &item->error);
+    return item->status;
 }
 
-static mosa_status take_round(pipeline *p, mosa_error *err) {
-    for (size_t i = 0; i < p->n_slots; i++) {
-        slot *s = &p->slots[i];
-        const char *path = mosa_reader_path(s->reader);
-        p->report.records++;
-        p->progress.records++;
-        p->progress.bytes_done += s->raw.bytes.len;
-        if (check_slot(p, s) != MOSA_OK) {
-            if (s->status == MOSA_ENOMEM) return mosa_fail(err, MOSA_ENOMEM, "%s", s->error.message);
-            s->list.count = 0;
-            report_issue(p, path, s->raw.line, &s->error);
-        } else {
-            p->report.dropped += s->list.dropped;
-            p->report.truncated += s->list.truncated;
-            p->report.split += s->list.split;
-        }
-        for (size_t k = 0; k < s->list.count; k++) {
-            s->list.items[k].file = s->file;
-            s->list.items[k].line = s->raw.line;
-            p->progress.tokens += (uint64_t)s->list.items[k].n;
-        }
-        mosa_data_result result = {path, s->raw, s->kind, s->list.items, s->list.count};
-        if (p->each) MOSA_TRY(p->each(p->each_user, &result, err));
+static mosa_status take(void *user, mosa_round_item *item, mosa_error *err) {
+    pipeline *p = user;
+    mosa_example_list *list = &((result_state *)item->state)->list;
+    const char *path = mosa_reader_path(item->reader);
+    p->report.records++;
+    p->progress.records++;
+    if (check_order(p, item) != MOSA_OK) {
+        if (item->status == MOSA_ENOMEM) return mosa_fail(err, MOSA_ENOMEM, "%s", item->error.message);
+        list->count = 0;
+        report_issue(p, path, item->raw.line, &item->error);
+    } else {
+        p->report.dropped += list->dropped;
+        p->report.truncated += list->truncated;
+        p->report.split += list->split;
     }
-    return MOSA_OK;
+    for (size_t k = 0; k < list->count; k++) {
+        list->items[k].file = item->file;
+        list->items[k].line = item->raw.line;
+        p->progress.tokens += (uint64_t)list->items[k].n;
+    }
+    mosa_data_result result = {path, item->raw, p->kind, list->items, list->count};
+    return p->each ? p->each(p->each_user, &result, err) : MOSA_OK;
 }
 
-static mosa_status run_rounds(pipeline *p, mosa_error *err) {
-    while (p->next_file < p->n_files && p->report.issues < ISSUES_STOP) {
-        MOSA_TRY(fill_round(p, err));
-        if (p->format == MOSA_FORMAT_AUTO) MOSA_TRY(find_format(p, err));
-        atomic_store(&p->next_slot, 0);
-        mosa_pool_run(p->pool, work, p);
-        MOSA_TRY(take_round(p, err));
-        close_readers(p, p->next_file);
-        if (p->options->on_progress) p->options->on_progress(p->options->user, &p->progress);
-    }
-    p->report.format = p->format;
-    if (p->report.issues == 0) return MOSA_OK;
+// The words of the first fault, and how many there are.
+static mosa_status refuse(const pipeline *p, mosa_error *err) {
     if (!err) return MOSA_EINVALID;
     *err = p->first;
     if (p->report.issues > 1) {
@@ -236,35 +166,48 @@ static mosa_status run_rounds(pipeline *p, mosa_error *err) {
     return err->status;
 }
 
-static mosa_status run_pipeline(pipeline *p, mosa_error *err) {
-    MOSA_TRY(mosa_data_files_find(p->options->paths, p->options->n_paths, &p->files, &p->n_files, err));
-    p->readers = calloc(p->n_files + 1, sizeof *p->readers);
-    p->slots = calloc(ROUND_RECORDS, sizeof *p->slots);
-    if (!p->readers || !p->slots) return mosa_fail(err, MOSA_ENOMEM, "out of memory for reading data");
-    for (size_t i = 0; i < p->n_files; i++) {
-        struct stat info;
-        if (stat(p->files[i], &info) == 0) p->progress.bytes_total += (uint64_t)info.st_size;
-    }
-    return run_rounds(p, err);
+static mosa_status show_progress(void *user, uint64_t done, uint64_t total, mosa_error *err) {
+    pipeline *p = user;
+    p->progress.bytes_done = done;
+    p->progress.bytes_total = total;
+    if (p->options->on_progress) p->options->on_progress(p->options->user, &p->progress);
+    return p->report.issues >= ISSUES_STOP ? refuse(p, err) : MOSA_OK;
 }
 
-static void finish_pipeline(pipeline *p) {
-    for (size_t i = 0; p->readers && i < p->n_files; i++) mosa_reader_close(p->readers[i]);
-    for (size_t i = 0; p->slots && i < ROUND_RECORDS; i++) mosa_example_list_finish(&p->slots[i].list);
-    mosa_data_files_free(p->files, p->n_files);
-    free(p->readers);
-    free(p->slots);
-    mosa_id_set_finish(&p->ids);
+static void finish_state(void *state) {
+    mosa_example_list_finish(&((result_state *)state)->list);
+}
+
+static mosa_status run_pipeline(pipeline *p, mosa_pool *pool, mosa_error *err) {
+    const mosa_prepare_options *o = p->options;
+    mosa_rounds rounds = {.paths = o->paths,
+                          .n_paths = o->n_paths,
+                          .layout = &o->layout,
+                          .pool = pool,
+                          .state_bytes = sizeof(result_state),
+                          .begin = find_format,
+                          .work = work,
+                          .take = take,
+                          .fault = file_fault,
+                          .progress = show_progress,
+                          .finish = finish_state,
+                          .user = p};
+    MOSA_TRY(mosa_data_files_find(o->paths, o->n_paths, &p->files, &p->n_files, err));
+    MOSA_TRY(mosa_rounds_run(&rounds, err));
+    return p->report.issues ? refuse(p, err) : MOSA_OK;
 }
 
 mosa_status mosa_data_each(const mosa_prepare_options *options, const mosa_model_text *text, mosa_pool *pool,
                            mosa_data_each_fn each, void *user, mosa_prepare_report *report, mosa_error *err) {
     mosa_text_trainer *trainer;
     MOSA_TRY(mosa_text_trainer_create(text, &options->tokenize, &trainer, err));
-    pipeline p = {.options = options, .trainer = trainer, .pool = pool, .each = each, .each_user = user};
-    mosa_status status = run_pipeline(&p, err);
+    pipeline p = {
+        .options = options, .trainer = trainer, .each = each, .each_user = user, .format = options->layout.format};
+    mosa_status status = run_pipeline(&p, pool, err);
+    p.report.format = p.format;
     if (report) *report = p.report;
-    finish_pipeline(&p);
+    mosa_data_files_free(p.files, p.n_files);
+    mosa_id_set_finish(&p.ids);
     mosa_text_trainer_destroy(trainer);
     return status;
 }
