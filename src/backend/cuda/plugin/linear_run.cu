@@ -10,7 +10,7 @@
 extern "C" __attribute__((weak)) cudaError_t mosa_cuda_gemm_launch(const mosa_cuda_gemm *g, int variant,
                                                                    cudaStream_t stream);
 
-enum { WGMMA_ROWS = INT32_MAX }; // from so many rows on
+enum { WGMMA_ROWS = 128 }; // from so many rows on
 enum {
     ROWS_MAX = 16,
     FEW_ROWS = 8,
@@ -252,11 +252,13 @@ static linear_tiles_params tiles_params(const linear_call *call) {
     return p;
 }
 
-static cudaError_t by_wgmma(const linear_call *call, const linear_tiles_params &p, cudaStream_t stream) {
+static cudaError_t by_wgmma(const linear_call *call, const linear_tiles_params &p, size_t used, cudaStream_t stream) {
     const linear_matrix *m = call->matrix;
     if (!mosa_cuda_gemm_launch) return cudaErrorNotSupported;
     mosa_cuda_gemm g = {m->packed,  m->kind,     m->splits, m->n,  m->k,         p.x,
                         p.x_stride, p.x_columns, p.bias,    p.out, p.out_stride, p.rows};
+    if (call->scratch_bytes > used)
+        g.scratch = (char *)call->scratch + used, g.scratch_bytes = call->scratch_bytes - used;
     return mosa_cuda_gemm_launch(&g, call->tuning.wgmma, stream);
 }
 
@@ -266,7 +268,7 @@ static cudaError_t many_rows(const linear_call *call, cudaStream_t stream) {
     cudaError_t e = bf16_input(call, &p, &used, stream);
     if (e) return e;
     bool wide = call->tuning.path == LINEAR_AUTO ? call->rows >= WGMMA_ROWS : call->tuning.path == LINEAR_BY_WGMMA;
-    if (wide && (e = by_wgmma(call, p, stream)) != cudaErrorNotSupported) return e;
+    if (wide && (e = by_wgmma(call, p, used, stream)) != cudaErrorNotSupported) return e;
     size_t want = (size_t)p.splits * (size_t)p.rows * (size_t)p.n_padded * sizeof(float);
     if (used + want <= call->scratch_bytes) p.partial = (float *)((char *)call->scratch + used);
     return dispatch_tiles(call, p, tile_by_rows(call, call->rows), 0, stream);
