@@ -351,6 +351,9 @@ static void check_case(const shape &s, std::vector<int> lengths, std::mt19937 &r
         compare(x, all, x.full, "packed", false);
         auto again = attend(x, all);
         compare(x, all, again, "repeated", true);
+        mosa_attention::prefill_hopper = false;
+        compare(x, all, attend(x, all), "mma.sync instead of wgmma", true);
+        mosa_attention::prefill_hopper = true;
         for (size_t i = 0; i < x.length.size(); i++) { // alone: other rows in the tensors
             std::vector<chunk> one = {all[i]};
             compare(x, one, attend(x, one), "alone", true);
@@ -361,6 +364,9 @@ static void check_case(const shape &s, std::vector<int> lengths, std::mt19937 &r
     x.full = attend(x, all);
     compare(x, all, x.full, "one piece", false);
     compare(x, all, attend(x, all), "repeated", true);
+    mosa_attention::prefill_hopper = false;
+    compare(x, all, attend(x, all), "mma.sync instead of wgmma", true);
+    mosa_attention::prefill_hopper = true;
     for (int round = 0; round < 6; round++) { // ragged batches: decode, pieces of prompts, both
         std::vector<chunk> chunks;
         for (size_t i = 0; i < x.length.size(); i++) {
@@ -828,8 +834,12 @@ static void time_prefill() {
         double pairs = (double)c.rows * (c.length - c.rows) + c.rows * (c.rows + 1.0) / 2;
         double flops = 4.0 * c.batch * pairs * c.heads * c.width;
         double us = run_timed(t, 3);
-        printf("batch %d, %5d rows of %5d, H%d/%d C%d: %9.1f us %6.1f TFLOPS\n", c.batch, c.rows, c.length, c.heads,
-               c.kv_heads, c.width, us, flops / us / 1e6);
+        prefill_hopper = false;
+        double plain = run_timed(t, 3);
+        prefill_hopper = true;
+        printf("batch %d, %5d rows of %5d, H%d/%d C%d: %9.1f us %6.1f TFLOPS; mma.sync %9.1f us %6.1f TFLOPS\n",
+               c.batch, c.rows, c.length, c.heads, c.kv_heads, c.width, us, flops / us / 1e6, plain,
+               flops / plain / 1e6);
     }
 }
 

@@ -50,6 +50,12 @@ template <> struct half_type<__half> {
         return *(uint32_t *)&h;
     }
     static __device__ __forceinline__ float2 unpair(uint32_t p) { return __half22float2(*(__half2 *)&p); }
+    // pair() of numbers that are rounded already, at this very place of the program.
+    static __device__ __forceinline__ uint32_t pair_here(float lo, float hi) {
+        uint32_t p;
+        asm volatile("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(p) : "f"(hi), "f"(lo));
+        return p;
+    }
     static __device__ __forceinline__ void mma(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
         asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
                      "{%0,%1,%2,%3};"
@@ -65,6 +71,11 @@ template <> struct half_type<__nv_bfloat16> {
     }
     static __device__ __forceinline__ float2 unpair(uint32_t p) {
         return make_float2(__uint_as_float(p << 16), __uint_as_float(p & 0xffff0000u));
+    }
+    static __device__ __forceinline__ uint32_t pair_here(float lo, float hi) {
+        uint32_t p;
+        asm volatile("prmt.b32 %0, %1, %2, 0x7632;" : "=r"(p) : "f"(lo), "f"(hi));
+        return p;
     }
     static __device__ __forceinline__ void mma(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
         asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "

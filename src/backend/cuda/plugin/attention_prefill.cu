@@ -1,11 +1,20 @@
-// Which prefill kernel runs: by type, width, and whether rows lie in pages.
+// Which prefill kernel runs: by type, width, device, and whether rows lie in pages.
+#include "backend/cuda/plugin/attention_hopper.cuh"
 #include "backend/cuda/plugin/attention_prefill.cuh"
 
 namespace mosa_attention {
 
 enum { WARPS = 4 };
 
+bool prefill_hopper = true; // wgmma where the device has it; a benchmark compares
+
+static bool has_wgmma();
+
 template <typename T, bool PAGED> static bool launch(const view &a, cudaStream_t stream, cudaError_t *result) {
+    if (prefill_hopper && has_wgmma()) {
+        if (a.width == 64) return *result = hopper_run<T, 64, PAGED>(a, stream), true;
+        if (a.width == 128) return *result = hopper_run<T, 128, PAGED>(a, stream), true;
+    }
     switch (a.width) {
     case 64:
         *result = prefill_run<T, 64, 64, PAGED, WARPS>(a, stream);
@@ -25,6 +34,16 @@ template <typename T, bool PAGED> static bool launch(const view &a, cudaStream_t
     default:
         return false;
     }
+}
+
+// Whether this file's code for the current device has warpgroup instructions.
+static bool has_wgmma() {
+    static int known; // 0 = not asked yet, 1 = no, 2 = yes; every thread that asks finds the same
+    int device, major = 0;
+    if (known == 0 && cudaGetDevice(&device) == cudaSuccess &&
+        cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) == cudaSuccess)
+        known = major == 9 ? 2 : 1;
+    return known == 2;
 }
 
 bool has_kernels(int width, int value_width, mosa_dtype dtype) {

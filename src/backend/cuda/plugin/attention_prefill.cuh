@@ -71,11 +71,10 @@ __device__ __forceinline__ void tile_mask(float (&s)[8][4], const view &a, const
         }
 }
 
-// Step 3 for a tile. p: the weights, rounded, as fragments of mma; f: what the sums so far are multiplied by. True when
-// some row of the warp moved.
+// Step 3 for a tile: s becomes the weights, rounded; f: what the sums so far are multiplied by. True when some row of
+// the warp moved.
 template <typename T>
-__device__ __forceinline__ bool tile_soften(uint32_t (&p)[4][4], const float (&s)[8][4], row_state &r, float scale,
-                                            float (&f)[2]) {
+__device__ __forceinline__ bool tile_soften(float (&s)[8][4], row_state &r, float scale, float (&f)[2]) {
 #pragma unroll
     for (int i = 0; i < 2; i++) {
         float largest = -INFINITY;
@@ -86,13 +85,22 @@ __device__ __forceinline__ bool tile_soften(uint32_t (&p)[4][4], const float (&s
         r.m[i] = m;
 #pragma unroll
         for (int n = 0; n < 8; n++) {
-            uint32_t w = half_type<T>::pair(weight(s[n][2 * i], scale, base), weight(s[n][2 * i + 1], scale, base));
-            p[n / 2][n % 2 * 2 + i] = w;
-            half[n / 4] = add_pair<T>(half[n / 4], w);
+            float2 p = half_type<T>::unpair(
+                half_type<T>::pair(weight(s[n][2 * i], scale, base), weight(s[n][2 * i + 1], scale, base)));
+            half[n / 4] = half[n / 4] + p.x + p.y;
+            s[n][2 * i] = p.x, s[n][2 * i + 1] = p.y;
         }
         r.l[i] = __fmaf_rn(r.l[i], f[i], half[0] + half[1]);
     }
     return __any_sync(0xffffffffu, f[0] != 1.0f || f[1] != 1.0f);
+}
+
+// Rounded weights as fragments of mma: p[kk] is for positions 16 kk and on.
+template <typename T> __device__ __forceinline__ void tile_pack(uint32_t (&p)[4][4], const float (&s)[8][4]) {
+#pragma unroll
+    for (int n = 0; n < 8; n++)
+#pragma unroll
+        for (int i = 0; i < 2; i++) p[n / 2][n % 2 * 2 + i] = half_type<T>::pair_here(s[n][2 * i], s[n][2 * i + 1]);
 }
 
 // acc += p v; v: DV columns of rows of STRIDE.
@@ -111,9 +119,8 @@ __device__ __forceinline__ void tile_values(float (&acc)[DV / 8][4], const uint3
         }
 }
 
-// Steps 4: the split's sums join the total and start again.
-template <int N> __device__ __forceinline__ void end_split(float (&total)[N][4], float (&acc)[N][4], row_state &r) {
-    joint j[2];
+// Step 4: the split's sums join the total and start again; first those of rows, then those of columns.
+__device__ __forceinline__ void end_sums(row_state &r, joint (&j)[2]) {
 #pragma unroll
     for (int i = 0; i < 2; i++) {
         j[i] = join_factors(r.total_m[i], r.m[i]);
@@ -121,6 +128,9 @@ template <int N> __device__ __forceinline__ void end_split(float (&total)[N][4],
         r.m[i] = -INFINITY;
         r.l[i] = 0;
     }
+}
+template <int N>
+__device__ __forceinline__ void end_values(float (&total)[N][4], float (&acc)[N][4], const joint (&j)[2]) {
 #pragma unroll
     for (int n = 0; n < N; n++)
 #pragma unroll
@@ -128,6 +138,11 @@ template <int N> __device__ __forceinline__ void end_split(float (&total)[N][4],
             total[n][i] = join(total[n][i], acc[n][i], j[i / 2]);
             acc[n][i] = 0;
         }
+}
+template <int N> __device__ __forceinline__ void end_split(float (&total)[N][4], float (&acc)[N][4], row_state &r) {
+    joint j[2];
+    end_sums(r, j);
+    end_values(total, acc, j);
 }
 
 // Writes the warp's rows: packed rows `row` and row + 8 of this thread.
@@ -207,11 +222,12 @@ __global__ void __launch_bounds__(WARPS * 32) prefill_kernel(const view a) {
             uint32_t p[4][4];
             tile_scores<T, D, shape::KEEP>(scores, fragments, q_rows, stage);
             tile_mask(scores, a, seen, from);
-            if (tile_soften<T>(p, scores, r, a.scale, f))
+            if (tile_soften<T>(scores, r, a.scale, f))
 #pragma unroll
                 for (int n = 0; n < DV / 8; n++)
 #pragma unroll
                     for (int i = 0; i < 4; i++) acc[n][i] *= f[i / 2];
+            tile_pack<T>(p, scores);
             tile_values<T, DV, shape::V_STRIDE>(acc, p, stage + TILE * shape::K_STRIDE);
         }
         if (tile % TILES == TILES - 1 || tile + 1 == tile_end) end_split(total, acc, r);
