@@ -132,6 +132,9 @@ typedef struct mosa_backend_ops {
                                  mosa_error *err);
     void (*weight_destroy)(mosa_backend *backend, mosa_weight *weight);
     size_t (*weight_bytes)(const mosa_weight *weight); // memory it takes beyond the mapped file
+    // The data behind the weight's view has changed: makes the new values resident. NULL: this backend cannot. No exec
+    // runs meanwhile.
+    void (*weight_refresh)(mosa_backend *backend, mosa_weight *weight);
     mosa_status (*kv_create)(mosa_backend *backend, const mosa_kv_spec *spec, mosa_kv **out, mosa_error *err);
     void (*kv_destroy)(mosa_backend *backend, mosa_kv *kv);
     size_t (*kv_page_bytes)(const mosa_kv_spec *spec);

@@ -24,6 +24,13 @@ mosa_status mosa_pass_decompose(const mosa_graph *graph, mosa_graph **out, mosa_
 // it.
 mosa_status mosa_pass_adapters(const mosa_graph *graph, int rank, mosa_graph **out, mosa_error *err);
 
+// Puts a trainable pair beside every LINEAR whose weight slot is a target: y + (scale * x A^T) B^T, to the bit what a
+// LORA node gives with that adapter. targets: (n_weights) NULL, or the name under which a slot's pair is trained; slots
+// that share a pair's memory have one name. The weights A f32 [rank,K] and B f32 [N,rank] of pair p get slots n_weights
+// + 2 p and + 1 behind those of the graph; pair_target[p] (room for n_weights) is the slot beside which it stands.
+mosa_status mosa_pass_lora(const mosa_graph *graph, const char *const *targets, int rank, float scale,
+                           int32_t *pair_target, int *n_pairs, mosa_graph **out, mosa_error *err);
+
 // Puts QUANTIZE_ROWS before every LINEAR and EXPERT_LINEAR whose weight dtype wants quantised activations; rows that
 // hold one input per slot are packed slot after slot. `layout_of` returns the
 // backend's layout number for (weight dtype, K) or -1 for "takes f32 rows", and `row_bytes` the bytes of one packed

@@ -71,7 +71,8 @@ static int list_weight(mosa_decoder *d, const mosa_tensor_view *view, const char
         mosa_fail(&d->error, MOSA_ENOMEM, "out of memory while listing weights");
         return -1;
     }
-    d->weights[d->n_weights] = (mosa_decoder_weight){.view = *view, .name = copy, .dtype = view->dtype};
+    d->weights[d->n_weights] =
+        (mosa_decoder_weight){.view = *view, .name = copy, .dtype = view->dtype, .slot = MOSA_W_COUNT};
     return d->n_weights++;
 }
 
@@ -163,10 +164,22 @@ static mosa_value add_weight(mosa_decoder *d, const mosa_tensor_view *found, mos
     return value;
 }
 
+// Notes where a weight comes from; NULL for the tensor of one that is made.
+static mosa_value came_from(mosa_decoder *d, mosa_value value, mosa_weight_slot slot, int layer,
+                            const mosa_tensor_view *tensor, int64_t row) {
+    if (value == MOSA_NO_VALUE) return value;
+    mosa_decoder_weight *weight = &d->weights[d->slot_weight[d->graph->values[value].slot]];
+    weight->slot = slot;
+    weight->layer = mosa_weight_info_of(slot)->per_layer ? layer : -1;
+    weight->tensor = tensor;
+    weight->row = row;
+    return value;
+}
+
 mosa_value mosa_decoder_weight_of(mosa_decoder *d, mosa_weight_slot slot, int layer, mosa_shape shape, bool required) {
     char name[MOSA_WEIGHT_NAME_MAX];
     const mosa_tensor_view *view = find_view(d, slot, layer, shape, required, name);
-    return view ? add_weight(d, view, slot, name, shape) : MOSA_NO_VALUE;
+    return view ? came_from(d, add_weight(d, view, slot, name, shape), slot, layer, view, 0) : MOSA_NO_VALUE;
 }
 
 static mosa_value as_matrix(mosa_decoder *d, mosa_value value) {
@@ -205,14 +218,16 @@ mosa_value mosa_decoder_stack(mosa_decoder *d, mosa_weight_slot slot, int layer,
         return MOSA_NO_VALUE;
     if (!stack.found) return mosa_decoder_weight_of(d, slot, layer, shape, required); // says that it is missing
     mosa_model_source_weight_name(d->source, slot, layer, name);
-    return add_stack(d, &stack, slot, name, shape);
+    bool whole = !stack.how.make && !stack.view.parts;
+    return came_from(d, add_stack(d, &stack, slot, name, shape), slot, layer,
+                     whole ? mosa_model_source_weight(d->source, slot, layer) : NULL, 0);
 }
 
 void mosa_decoder_latent_heads(mosa_decoder *d, int layer, mosa_value *keys, mosa_value *values) {
     const mosa_model_latent *l = &d->config->latent;
     mosa_shape key_shape = MOSA_SHAPE3(d->config->heads, l->width, l->plain);
     mosa_shape value_shape = MOSA_SHAPE3(d->config->heads, l->value, l->width);
-    char name[MOSA_WEIGHT_NAME_MAX], keys_name[MOSA_WEIGHT_NAME_MAX + 8];
+    char name[MOSA_WEIGHT_NAME_MAX], keys_name[MOSA_WEIGHT_NAME_MAX + 8], values_name[MOSA_WEIGHT_NAME_MAX + 8];
     mosa_expert_stack key_stack, value_stack;
     *keys = *values = MOSA_NO_VALUE;
     if (d->error.status != MOSA_OK || mosa_head_matrices_find(d->source, d->arena, layer, d->config->heads, l->plain,
@@ -225,8 +240,11 @@ void mosa_decoder_latent_heads(mosa_decoder *d, int layer, mosa_value *keys, mos
     }
     mosa_model_source_weight_name(d->source, MOSA_W_ATTN_KV_B, layer, name);
     snprintf(keys_name, sizeof keys_name, "%s, keys", name);
-    *keys = add_stack(d, &key_stack, MOSA_W_ATTN_K_B, keys_name, key_shape);
-    *values = add_stack(d, &value_stack, MOSA_W_ATTN_V_B, name, value_shape);
+    snprintf(values_name, sizeof values_name, "%s, values", name);
+    *keys =
+        came_from(d, add_stack(d, &key_stack, MOSA_W_ATTN_K_B, keys_name, key_shape), MOSA_W_ATTN_K_B, layer, NULL, 0);
+    *values = came_from(d, add_stack(d, &value_stack, MOSA_W_ATTN_V_B, values_name, value_shape), MOSA_W_ATTN_V_B,
+                        layer, NULL, 0);
 }
 
 mosa_value mosa_decoder_weight_rows(mosa_decoder *d, mosa_weight_slot slot, int layer, mosa_shape shape, int64_t begin,
@@ -248,7 +266,7 @@ mosa_value mosa_decoder_weight_rows(mosa_decoder *d, mosa_weight_slot slot, int 
     part.data = (const char *)view->data + before;
     part.bytes = bytes;
     snprintf(part_name, sizeof part_name, "%s, rows %lld to %lld", name, (long long)begin, (long long)(begin + rows));
-    return add_weight(d, &part, slot, part_name, shape);
+    return came_from(d, add_weight(d, &part, slot, part_name, shape), slot, layer, view, begin);
 }
 
 static const float *plus_one(mosa_decoder *d, const mosa_tensor_view *view) {
@@ -270,7 +288,9 @@ mosa_value mosa_decoder_norm_weight(mosa_decoder *d, mosa_weight_slot slot, int 
     snprintf(sum_name, sizeof sum_name, "%s + 1", name);
     int known = find_weight(d, sum_name);
     const float *values = known >= 0 ? d->weights[known].view.data : plus_one(d, view);
-    return values ? mosa_decoder_constant(d, sum_name, values, n) : MOSA_NO_VALUE;
+    mosa_value value = values ? mosa_decoder_constant(d, sum_name, values, n) : MOSA_NO_VALUE;
+    if (value != MOSA_NO_VALUE) d->weights[d->slot_weight[d->graph->values[value].slot]].added = 1;
+    return came_from(d, value, slot, layer, view, 0);
 }
 
 mosa_value mosa_decoder_constant(mosa_decoder *d, const char *name, const float *data, int64_t count) {

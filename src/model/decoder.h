@@ -17,6 +17,12 @@ typedef struct mosa_decoder_weight {
     mosa_dtype dtype;           // resident type: view.dtype, or what it is quantised to at load
     const mosa_derivation *how; // NULL, or how view's data, NULL so far, is made at load; in the model's arena
     unsigned uses;              // MOSA_WEIGHT_* of backend/backend.h, over all graphs
+    // Where it comes from, for training:
+    mosa_weight_slot slot;          // MOSA_W_COUNT: of no slot (rotary frequencies)
+    int layer;                      // -1 for weights of the model
+    const mosa_tensor_view *tensor; // of the files, that it is (some rows of); NULL when it is made or computed
+    int64_t row;                    // its first row there
+    float added;                    // to every element, on top of the file's value
 } mosa_decoder_weight;
 
 typedef struct mosa_decoder {
@@ -31,7 +37,9 @@ typedef struct mosa_decoder {
     int32_t *slot_weight; // (graph->n_weights) index into weights[] of each weight slot
     int cap_slots;
     mosa_value positions, rope_table, rope_local_table, kv;
-    mosa_error error; // first fault
+    bool packed;         // attention over the batch's own rows, for training: no pages
+    mosa_dtype kv_dtype; // packed: what pages would hold keys and values as, MOSA_F16 or MOSA_F32
+    mosa_error error;    // first fault
 } mosa_decoder;
 
 void mosa_decoder_init(mosa_decoder *decoder, const mosa_model_config *config, const mosa_model_source *source,
@@ -75,6 +83,11 @@ mosa_value mosa_decoder_embed_tokens(mosa_decoder *decoder, mosa_value tokens); 
 void mosa_decoder_project_qkv(mosa_decoder *decoder, mosa_value x, int layer, mosa_value *q, mosa_value *k,
                               mosa_value *v);
 
+// Attention of q [T,H*C] over keys and values (v MOSA_NO_VALUE with value_in_key): written to pages and read from
+// there, or of the batch's own rows. sinks may be MOSA_NO_VALUE.
+mosa_value mosa_decoder_attend(mosa_decoder *decoder, mosa_value q, mosa_value k, mosa_value v, mosa_value sinks,
+                               const mosa_attrs *attrs);
+
 // Pieces of a block. Each takes and returns rows [T, D].
 mosa_value mosa_decoder_attention(mosa_decoder *decoder, mosa_value x, int layer); // q,k,v, rope, pages, output matrix
 mosa_value mosa_decoder_gated_ffn(mosa_decoder *decoder, mosa_value x, int layer); // down(act(gate x) * up x)
@@ -92,5 +105,8 @@ typedef mosa_value (*mosa_decoder_block_fn)(mosa_decoder *decoder, mosa_value x,
 void mosa_decoder_build_body(mosa_decoder *decoder, mosa_decoder_block_fn block);
 void mosa_decoder_build_head(mosa_decoder *decoder);  // output: logits f32 [R,V]
 void mosa_decoder_build_embed(mosa_decoder *decoder); // output: normed hidden f32 [R,D]
+// From tokens to the loss, for a decoder that is `packed`. Inputs: tokens, positions, labels i32 [T], coef f32 [T,1];
+// state 0: gradients; output: LINEAR_CE's stats [T,4].
+void mosa_decoder_build_training(mosa_decoder *decoder, mosa_decoder_block_fn block);
 
 #endif

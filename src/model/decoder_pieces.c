@@ -69,6 +69,18 @@ static mosa_value norm_heads(mosa_decoder *d, mosa_value x, mosa_weight_slot slo
     return mosa_g_head_rms_norm(d->graph, x, w, d->config->norm_eps);
 }
 
+mosa_value mosa_decoder_attend(mosa_decoder *d, mosa_value q, mosa_value k, mosa_value v, mosa_value sinks,
+                               const mosa_attrs *attrs) {
+    if (d->packed) {
+        k = mosa_g_round(d->graph, k, d->kv_dtype);
+        if (v != MOSA_NO_VALUE) v = mosa_g_round(d->graph, v, d->kv_dtype);
+        return mosa_g_attention_sinks(d->graph, q, k, v, sinks, attrs);
+    }
+    d->kv = mosa_g_kv_write(d->graph, k, v, d->kv, attrs);
+    return sinks == MOSA_NO_VALUE ? mosa_g_attention_kv(d->graph, q, d->kv, attrs)
+                                  : mosa_g_attention_kv_sinks(d->graph, q, d->kv, sinks, attrs);
+}
+
 mosa_value mosa_decoder_attention(mosa_decoder *d, mosa_value x, int layer) {
     const mosa_model_config *c = d->config;
     mosa_value q, k, v;
@@ -82,10 +94,8 @@ mosa_value mosa_decoder_attention(mosa_decoder *d, mosa_value x, int layer) {
     q = mosa_g_rope(d->graph, q, table, c->head_width, c->rope_style);
     k = mosa_g_rope(d->graph, k, table, c->head_width, c->rope_style);
     mosa_attrs attrs = mosa_decoder_attention_attrs(d, layer);
-    d->kv = mosa_g_kv_write(d->graph, k, v, d->kv, &attrs);
     mosa_value sinks = mosa_decoder_weight_of(d, MOSA_W_ATTN_SINKS, layer, MOSA_SHAPE1(c->heads), false);
-    mosa_value mixed = sinks == MOSA_NO_VALUE ? mosa_g_attention_kv(d->graph, q, d->kv, &attrs)
-                                              : mosa_g_attention_kv_sinks(d->graph, q, d->kv, sinks, &attrs);
+    mosa_value mixed = mosa_decoder_attend(d, q, k, v, sinks, &attrs);
     return mosa_decoder_linear(d, mixed, MOSA_W_ATTN_OUT, MOSA_W_ATTN_OUT_BIAS, layer, c->width,
                                (int64_t)c->heads * c->head_width);
 }
@@ -146,13 +156,33 @@ void mosa_decoder_build_body(mosa_decoder *d, mosa_decoder_block_fn block) {
     mosa_graph_output(d->graph, x);
 }
 
+static mosa_value output_matrix(mosa_decoder *d) {
+    bool untied = mosa_model_source_weight(d->source, MOSA_W_OUTPUT, 0) != NULL;
+    return mosa_decoder_matrix(d, untied ? MOSA_W_OUTPUT : MOSA_W_TOKEN_EMBD, 0, d->config->vocab, d->config->width);
+}
+
+void mosa_decoder_build_training(mosa_decoder *d, mosa_decoder_block_fn block) {
+    const mosa_model_config *c = d->config;
+    mosa_value tokens = mosa_graph_input(d->graph, "tokens", MOSA_I32, MOSA_SHAPE1(MOSA_ROWS));
+    d->positions = mosa_graph_input(d->graph, "positions", MOSA_I32, MOSA_SHAPE1(MOSA_ROWS));
+    mosa_value labels = mosa_graph_input(d->graph, "labels", MOSA_I32, MOSA_SHAPE1(MOSA_ROWS));
+    mosa_value coef = mosa_graph_input(d->graph, "coef", MOSA_F32, MOSA_SHAPE2(MOSA_ROWS, 1));
+    mosa_value grads = mosa_graph_state(d->graph, "grads");
+    mosa_decoder_rope_tables(d);
+    mosa_value x = mosa_decoder_embed_tokens(d, tokens);
+    for (int layer = 0; layer < c->layers; layer++) x = block(d, x, layer);
+    x = mosa_decoder_norm(d, x, MOSA_W_OUTPUT_NORM, 0);
+    mosa_value w = output_matrix(d);
+    if (d->error.status != MOSA_OK) return;
+    mosa_graph_output(d->graph,
+                      mosa_g_linear_ce(d->graph, x, w, labels, coef, &grads, c->logit_scale, c->logit_softcap));
+}
+
 void mosa_decoder_build_head(mosa_decoder *d) {
     const mosa_model_config *c = d->config;
     mosa_value hidden = mosa_graph_input(d->graph, "hidden", MOSA_F32, MOSA_SHAPE2(MOSA_ROWS, c->width));
     mosa_value normed = mosa_decoder_norm(d, hidden, MOSA_W_OUTPUT_NORM, 0);
-    bool untied = mosa_model_source_weight(d->source, MOSA_W_OUTPUT, 0) != NULL;
-    mosa_value w = mosa_decoder_matrix(d, untied ? MOSA_W_OUTPUT : MOSA_W_TOKEN_EMBD, 0, c->vocab, c->width);
-    mosa_value logits = mosa_g_linear(d->graph, normed, w, MOSA_NO_VALUE);
+    mosa_value logits = mosa_g_linear(d->graph, normed, output_matrix(d), MOSA_NO_VALUE);
     if (c->logit_scale != 1) logits = mosa_g_scale(d->graph, logits, c->logit_scale);
     if (c->logit_softcap > 0) {
         logits = mosa_g_act(d->graph, mosa_g_scale(d->graph, logits, 1 / c->logit_softcap), MOSA_ACT_TANH);

@@ -110,6 +110,19 @@ static mosa_status make_view(const mosa_decoder_weight *weight, mosa_tensor_view
     return MOSA_OK;
 }
 
+mosa_status mosa_model_weight_data(mosa_pool *pool, const mosa_decoder_weight *weight, mosa_tensor_view *view,
+                                   void **owned, mosa_error *err) {
+    MOSA_AUTO_FREE void *made = NULL;
+    *view = weight->view;
+    *owned = NULL;
+    if (weight->how) MOSA_TRY(make_view(weight, view, &made, err));
+    if (pool && weight->dtype != view->dtype && weight->uses & (MOSA_WEIGHT_MATRIX | MOSA_WEIGHT_TABLE))
+        return quantize_view(pool, weight, view, owned, err);
+    *owned = made;
+    made = NULL;
+    return MOSA_OK;
+}
+
 // Before anything is read: a machine that runs out of memory on the way kills somebody.
 static mosa_status check_fits(const mosa_decoder *decoder, const mosa_model_options *options, mosa_error *err) {
     int64_t need = 0;
@@ -134,13 +147,8 @@ static mosa_status load_weights(mosa_model *model, const mosa_decoder *decoder, 
     model->listed = decoder->weights;
     for (int i = 0; i < count; i++) {
         const mosa_decoder_weight *weight = &decoder->weights[i];
-        mosa_tensor_view view = weight->view;
-        MOSA_AUTO_FREE void *made = NULL;
-        if (weight->how) MOSA_TRY(make_view(weight, &view, &made, err));
-        if (pool && weight->dtype != view.dtype && weight->uses & (MOSA_WEIGHT_MATRIX | MOSA_WEIGHT_TABLE))
-            MOSA_TRY(quantize_view(pool, weight, &view, &model->quantized[i], err));
-        else
-            model->quantized[i] = made, made = NULL;
+        mosa_tensor_view view;
+        MOSA_TRY(mosa_model_weight_data(pool, weight, &view, &model->quantized[i], err));
         mosa_status status =
             model->backend->ops->weight_create(model->backend, &view, weight->uses, &model->weights[i], err);
         if (status != MOSA_OK) return mosa_fail_prefix(err, weight->name);
@@ -157,14 +165,19 @@ static mosa_status create_exec(mosa_model *model, mosa_model_part *p, mosa_error
     return model->backend->ops->exec_create(model->backend, p->plan, slots, &p->exec, err);
 }
 
+mosa_status mosa_model_describe(const mosa_model_source *source, int64_t context, mosa_arena *arena,
+                                const mosa_family **family, mosa_model_config *c, mosa_error *err) {
+    MOSA_TRY(mosa_family_find(source, family, err));
+    MOSA_TRY(mosa_model_config_read(source, c, err));
+    c->encoder = (*family)->encoder;
+    MOSA_TRY(mosa_model_pooling_read(source, &c->pooling, err));
+    MOSA_TRY((*family)->configure(source, c, err));
+    return c->learned_positions ? MOSA_OK : mosa_model_rope_read(source, context, arena, c, err);
+}
+
 static mosa_status read_config(mosa_model *model, const mosa_model_options *options, mosa_error *err) {
     mosa_model_config *c = &model->config;
-    MOSA_TRY(mosa_family_find(model->source, &model->family, err));
-    MOSA_TRY(mosa_model_config_read(model->source, c, err));
-    c->encoder = model->family->encoder;
-    MOSA_TRY(mosa_model_pooling_read(model->source, &c->pooling, err));
-    MOSA_TRY(model->family->configure(model->source, c, err));
-    if (!c->learned_positions) MOSA_TRY(mosa_model_rope_read(model->source, options->context, &model->arena, c, err));
+    MOSA_TRY(mosa_model_describe(model->source, options->context, &model->arena, &model->family, c, err));
     model->max_rows = options->max_rows;
     if (!c->encoder) return MOSA_OK;
     model->max_adapter_rank = 0;

@@ -2,6 +2,7 @@
 #ifndef MOSA_MODEL_MODEL_INTERNAL_H
 #define MOSA_MODEL_MODEL_INTERNAL_H
 
+#include "base/pool.h"
 #include "model/family.h"
 #include "model/model.h"
 #include "model/profile.h"
@@ -37,5 +38,13 @@ struct mosa_model {
     mosa_exec *body; // the one of the last forward: its rows are what head and embed read
     mosa_profile profile;
 };
+
+// Family and configuration of a source; rotary frequencies in `arena`.
+mosa_status mosa_model_describe(const mosa_model_source *source, int64_t context, mosa_arena *arena,
+                                const mosa_family **family, mosa_model_config *config, mosa_error *err);
+// The data of a listed weight as it will be resident: the file's, made, or (with a pool) quantised. *owned: memory that
+// the view points into and the caller frees, or NULL.
+mosa_status mosa_model_weight_data(mosa_pool *pool, const mosa_decoder_weight *weight, mosa_tensor_view *view,
+                                   void **owned, mosa_error *err);
 
 #endif

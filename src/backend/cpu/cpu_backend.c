@@ -71,6 +71,7 @@ static const mosa_backend_ops cpu_ops = {
     .weight_create = mosa_cpu_weight_create,
     .weight_destroy = mosa_cpu_weight_destroy,
     .weight_bytes = mosa_cpu_weight_bytes,
+    .weight_refresh = mosa_cpu_weight_refresh,
     .kv_create = mosa_cpu_kv_create,
     .kv_destroy = mosa_cpu_kv_destroy,
     .kv_page_bytes = mosa_cpu_kv_page_bytes,

@@ -38,6 +38,7 @@ mosa_status mosa_cpu_weight_create(mosa_backend *backend, const mosa_tensor_view
                                    mosa_weight **out, mosa_error *err);
 void mosa_cpu_weight_destroy(mosa_backend *backend, mosa_weight *weight);
 size_t mosa_cpu_weight_bytes(const mosa_weight *weight);
+void mosa_cpu_weight_refresh(mosa_backend *backend, mosa_weight *weight);
 
 mosa_status mosa_cpu_kv_create(mosa_backend *backend, const mosa_kv_spec *spec, mosa_kv **out, mosa_error *err);
 void mosa_cpu_kv_destroy(mosa_backend *backend, mosa_kv *kv);

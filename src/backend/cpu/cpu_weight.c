@@ -96,3 +96,11 @@ void mosa_cpu_weight_destroy(mosa_backend *backend, mosa_weight *weight) {
 size_t mosa_cpu_weight_bytes(const mosa_weight *weight) {
     return weight->packed_bytes + weight->vector_bytes;
 }
+
+void mosa_cpu_weight_refresh(mosa_backend *backend, mosa_weight *weight) {
+    const mosa_tensor_view *view = &weight->view;
+    mosa_cpu_backend *cpu = (mosa_cpu_backend *)backend;
+    if (weight->packed) mosa_pool_run(cpu->pool, view->n_dims == 3 ? pack_stack_share : pack_share, weight);
+    if (weight->vector_bytes)
+        mosa_dtype_traits_of(view->dtype)->to_f32(view->data, (float *)weight->vector, view->n_elements);
+}

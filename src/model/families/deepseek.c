@@ -130,8 +130,7 @@ static mosa_value attention(mosa_decoder *d, mosa_value x, int layer) {
     plain = mosa_g_expert_linear(d->graph, plain, keys, MOSA_NO_VALUE, MOSA_NO_VALUE);
     q = mosa_g_join(d->graph, plain, rotated, c->heads);
     mosa_attrs attrs = mosa_decoder_attention_attrs(d, layer);
-    d->kv = mosa_g_kv_write(d->graph, latent_rows(d, x, layer), MOSA_NO_VALUE, d->kv, &attrs);
-    mosa_value mixed = mosa_g_attention_kv(d->graph, q, d->kv, &attrs);
+    mosa_value mixed = mosa_decoder_attend(d, q, latent_rows(d, x, layer), MOSA_NO_VALUE, MOSA_NO_VALUE, &attrs);
     mixed = mosa_g_expert_linear(d->graph, mixed, values, MOSA_NO_VALUE, MOSA_NO_VALUE);
     return mosa_decoder_linear(d, mixed, MOSA_W_ATTN_OUT, MOSA_W_COUNT, layer, c->width, c->heads * l->value);
 }
