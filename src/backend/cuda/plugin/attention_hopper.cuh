@@ -203,7 +203,7 @@ __device__ __forceinline__ void hopper_consume(const hopper_memory<D> &shared, c
 
 // grid: (tiles of packed rows, late ones first; kv_heads; segments)
 template <typename T, int D, bool PAGED>
-__global__ void __launch_bounds__(HOPPER_THREADS) hopper_prefill_kernel(const view a) {
+__global__ void __launch_bounds__(HOPPER_THREADS, 1) hopper_prefill_kernel(const view a) {
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL) || !defined(__CUDA_ARCH__)
     extern __shared__ __align__(16) unsigned char memory[];
     const hopper_memory<D> shared = {memory + (1024 - shared_address(memory) % 1024) % 1024};
