@@ -380,6 +380,10 @@ static void check_case(const shape &s, std::vector<int> lengths, std::mt19937 &r
         const char *names[] = {"decode", "1-4 rows", "1-40 rows", "chunks", "mixed", "mixed"};
         if (!compare(x, chunks, attend(x, chunks), names[round], true)) break;
         if (!compare(x, chunks, attend(x, chunks, 0), "no scratch", true)) break;
+        mosa_attention::decode_ring = false;
+        bool same = compare(x, chunks, attend(x, chunks), "without ring", true);
+        mosa_attention::decode_ring = true;
+        if (!same) break;
     }
 }
 
@@ -800,7 +804,8 @@ static void time_decode() {
                  {64, 1024, 32, 8, 128, 64}, {256, 1024, 32, 8, 128, 16}, {1, 8192, 32, 8, 64, 16},
                  {64, 1024, 32, 8, 64, 16},  {64, 1024, 12, 12, 64, 16},  {64, 1024, 16, 8, 256, 16},
                  {64, 1024, 32, 32, 96, 16}};
-    printf("\ndecode, bf16 pages: us of a layer, GB/s of keys and values, share of the read rate, by waves\n");
+    printf("\ndecode, bf16 pages: us of a layer, GB/s of keys and values, share of the read rate, by waves; 0: without "
+           "ring\n");
     for (auto &c : cases) {
         shape s = {MOSA_BF16, c.width, c.width, c.heads, c.kv_heads, c.page, 0, 0, 0.1f, false, false, true, false};
         timed t;

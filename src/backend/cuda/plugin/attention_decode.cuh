@@ -63,13 +63,13 @@ template <typename T, int D, int DV> struct decode_memory {
     float sums[DECODE_WARPS][2][32]; // of its weights, by thread
 };
 
-// s = q k^T of the warp's 32 positions.
+// s = q k^T of the warp's 32 positions, whose keys begin at `keys`.
 template <typename T, int D>
 __device__ __forceinline__ void part_scores(float (&s)[4][4], const T *query, const T *keys) {
     constexpr int STRIDE = rows_of<T, D>::STRIDE;
-    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+    const int lane = threadIdx.x % 32;
     const T *q = query + (lane / 8 % 2 * 8 + lane % 8) * STRIDE + lane / 16 * 8;
-    const T *k = keys + (warp * PART + lane / 16 * 8 + lane % 8) * STRIDE + lane / 8 % 2 * 8;
+    const T *k = keys + (lane / 16 * 8 + lane % 8) * STRIDE + lane / 8 % 2 * 8;
 #pragma unroll
     for (int n = 0; n < 4; n++) s[n][0] = s[n][1] = s[n][2] = s[n][3] = 0;
 #pragma unroll
@@ -136,42 +136,59 @@ __device__ __forceinline__ void part_soften(float (&s)[4][4], float scale, const
     }
 }
 
-// acc, m, l of the split for the warp's 16 value columns.
-template <typename T, int DV>
-__device__ __forceinline__ void split_values(float (&acc)[2][4], float (&m)[2], float (&l)[2], float scale,
-                                             const float (*largest)[16], const float (*sums)[2][32], const T *weights,
-                                             const T *values) {
+// acc, m, l of tiles [tile_begin, tile_begin + COUNT) of the split for the warp's 16 value columns; values: of the
+// first of these tiles. Begin with acc, l 0 and m -inf.
+template <typename T, int DV, int COUNT>
+__device__ __forceinline__ void tiles_values(float (&acc)[2][4], float (&m)[2], float (&l)[2], int tile_begin,
+                                             float scale, const float (*largest)[16], const float (*sums)[2][32],
+                                             const T *weights, const T *values) {
     constexpr int STRIDE = rows_of<T, DV>::STRIDE, W_STRIDE = rows_of<T, SPLIT>::STRIDE;
     const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
     const bool mine = warp < DV / 16;
     const T *w = weights + (lane / 8 % 2 * 8 + lane % 8) * W_STRIDE + lane / 16 * 8;
     const T *v = values + (lane / 8 % 2 * 8 + lane % 8) * STRIDE + (mine ? warp : 0) * 16 + lane / 16 * 8;
 #pragma unroll
-    for (int i = 0; i < 4; i++) acc[0][i] = acc[1][i] = 0;
-#pragma unroll
-    for (int i = 0; i < 2; i++) m[i] = -INFINITY, l[i] = 0;
-#pragma unroll
-    for (int tile = 0; tile < TILES; tile++) {
+    for (int n = 0; n < COUNT; n++) {
+        const int tile = tile_begin + n;
 #pragma unroll
         for (int i = 0; i < 2; i++) {
             float to = raise_by_tile(m[i], largest, tile, lane / 4 + 8 * i, scale), f = factor(m[i], to);
             l[i] = __fmaf_rn(l[i], f, sums[2 * tile][i][lane] + sums[2 * tile + 1][i][lane]);
             m[i] = to;
 #pragma unroll
-            for (int n = 0; n < 2; n++) acc[n][2 * i] *= f, acc[n][2 * i + 1] *= f;
+            for (int k = 0; k < 2; k++) acc[k][2 * i] *= f, acc[k][2 * i + 1] *= f;
         }
         if (!mine) continue;
 #pragma unroll
         for (int kk = 0; kk < 4; kk++) {
             uint32_t f[4], b[4];
             load_matrix(f, w + tile * TILE + kk * 16);
-            load_transposed(b, v + (tile * TILE + kk * 16) * STRIDE);
+            load_transposed(b, v + (n * TILE + kk * 16) * STRIDE);
             half_type<T>::mma(acc[0], f, b[0], b[1]);
             half_type<T>::mma(acc[1], f, b[2], b[3]);
         }
     }
+}
+
+// A thread's rows of a split, from nothing.
+__device__ __forceinline__ void start_split(float (&acc)[2][4], float (&m)[2], float (&l)[2]) {
 #pragma unroll
-    for (int i = 0; i < 2; i++) l[i] = sum_of_quad(l[i]);
+    for (int i = 0; i < 4; i++) acc[0][i] = acc[1][i] = 0;
+#pragma unroll
+    for (int i = 0; i < 2; i++) m[i] = -INFINITY, l[i] = 0;
+}
+
+// A split's sums join the total of an item.
+__device__ __forceinline__ void join_total(float (&total)[2][4], float (&total_m)[2], float (&total_l)[2],
+                                           const float (&acc)[2][4], const float (&m)[2], const float (&l)[2]) {
+#pragma unroll
+    for (int i = 0; i < 2; i++) {
+        joint j = join_factors(total_m[i], m[i]);
+        total_l[i] = join(total_l[i], l[i], j);
+#pragma unroll
+        for (int n = 0; n < 4; n++)
+            total[n / 2][2 * i + n % 2] = join(total[n / 2][2 * i + n % 2], acc[n / 2][2 * i + n % 2], j);
+    }
 }
 
 // One split's sums of one thread's two rows, to scratch.
@@ -244,7 +261,7 @@ __global__ void __launch_bounds__(DECODE_THREADS) decode_kernel(const view a, co
         float s[4][4], acc[2][4], m[2], l[2];
         copy_wait<1>(); // keys are here
         __syncthreads();
-        part_scores<T, D>(s, shared.query, shared.keys);
+        part_scores<T, D>(s, shared.query, shared.keys + threadIdx.x / 32 * PART * rows_of<T, D>::STRIDE);
         part_mask(s, a, c, shared.largest);
         __syncthreads(); // keys and queries are read
         if (next.item < to.items) load_keys<T, D, DV>(shared.keys, a, next);
@@ -254,21 +271,17 @@ __global__ void __launch_bounds__(DECODE_THREADS) decode_kernel(const view a, co
             load_queries<T, D, 16, DECODE_THREADS>(shared.query, a, next.segment, next.kv_head, next.first);
         copy_wait<1>(); // values are here
         __syncthreads();
-        split_values<T, DV>(acc, m, l, a.scale, shared.largest, shared.sums, shared.weights, shared.values);
+        start_split(acc, m, l);
+        tiles_values<T, DV, TILES>(acc, m, l, 0, a.scale, shared.largest, shared.sums, shared.weights, shared.values);
+#pragma unroll
+        for (int i = 0; i < 2; i++) l[i] = sum_of_quad(l[i]);
         __syncthreads(); // values are read
         if (next.item < to.items) load_values<T, D, DV>(shared.values, a, next);
         copy_commit();
         if (to.workers > 1) {
             write_partial<DV>(a, c, to, acc, m, l);
         } else {
-#pragma unroll
-            for (int i = 0; i < 2; i++) {
-                joint j = join_factors(total_m[i], m[i]);
-                total_l[i] = join(total_l[i], l[i], j);
-#pragma unroll
-                for (int n = 0; n < 4; n++)
-                    total[n / 2][2 * i + n % 2] = join(total[n / 2][2 * i + n % 2], acc[n / 2][2 * i + n % 2], j);
-            }
+            join_total(total, total_m, total_l, acc, m, l);
             if (next.item != c.item) {
                 write_total<DV>(a, c, total, total_m, total_l);
 #pragma unroll

@@ -25,6 +25,10 @@ __device__ __forceinline__ void copy4(void *to, const void *from, bool real) {
 __device__ __forceinline__ void copy_commit() {
     asm volatile("cp.async.commit_group;" ::: "memory");
 }
+// Arrives at a barrier once all copies that this thread has begun are there (sm_90 alone).
+__device__ __forceinline__ void copy_arrive(uint32_t bar) {
+    asm volatile("cp.async.mbarrier.arrive.noinc.shared::cta.b64 [%0];" ::"r"(bar) : "memory");
+}
 template <int PENDING> __device__ __forceinline__ void copy_wait() {
     asm volatile("cp.async.wait_group %0;" ::"n"(PENDING) : "memory");
 }

@@ -52,6 +52,30 @@ __device__ __forceinline__ void wg_sync_group(int barrier) { // the 128 threads 
     asm volatile("bar.sync %0, 128;" ::"r"(barrier) : "memory");
 }
 
+// The next kernel of the stream, launched by launch_overlapping, may begin; it waits in wait_for_previous for the end
+// and the results of this one.
+__device__ __forceinline__ void launch_next() {
+    WG(asm volatile("griddepcontrol.launch_dependents;"));
+}
+__device__ __forceinline__ void wait_for_previous() {
+    WG(asm volatile("griddepcontrol.wait;" ::: "memory"));
+}
+template <typename K, typename... A>
+cudaError_t launch_overlapping(K *kernel, dim3 grid, dim3 block, cudaStream_t stream, const A &...args) {
+    cudaLaunchAttribute attribute = {};
+    attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    attribute.val.programmaticStreamSerializationAllowed = 1;
+    cudaLaunchConfig_t config = {};
+    config.gridDim = grid, config.blockDim = block, config.stream = stream;
+    config.attrs = &attribute, config.numAttrs = 1;
+    void *pointers[] = {(void *)&args...};
+    return cudaLaunchKernelExC(&config, (const void *)kernel, pointers);
+}
+
+__device__ __forceinline__ void wg_sync_threads(int barrier, int threads) {
+    asm volatile("bar.sync %0, %1;" ::"r"(barrier), "r"(threads) : "memory");
+}
+
 // Descriptor of swizzled tiles of 64 columns; apart: bytes between neighbouring tiles where columns are the wide side.
 __device__ __forceinline__ uint64_t wg_descriptor(const void *tile, uint32_t apart) {
     return (uint64_t)((shared_address(tile) & 0x3ffff) >> 4) | (uint64_t)(apart >> 4) << 16 |
