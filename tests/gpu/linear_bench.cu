@@ -49,9 +49,9 @@ static const type types[] = {{"bf16", MOSA_LINEAR_BF16, LINEAR_FROM_BF16, 1, 2, 
                              {"f32", MOSA_LINEAR_BF16, LINEAR_FROM_F32, 1, 4, 2e-6},
                              {"q8_0", MOSA_LINEAR_Q8_0, LINEAR_FROM_Q8_0, 32, 34, 2e-6},
                              {"q4_0", MOSA_LINEAR_Q4_0, LINEAR_FROM_Q4_0, 32, 18, 2e-6},
-                             {"q4_k", MOSA_LINEAR_Q4_K, LINEAR_FROM_Q4_K, 256, 144, 4e-4},
-                             {"q5_k", MOSA_LINEAR_Q5_K, LINEAR_FROM_Q5_K, 256, 176, 4e-4},
-                             {"q6_k", MOSA_LINEAR_Q6_K, LINEAR_FROM_Q6_K, 256, 210, 4e-4}};
+                             {"q4_k", MOSA_LINEAR_Q4_K, LINEAR_FROM_Q4_K, 256, 144, 1e-5},
+                             {"q5_k", MOSA_LINEAR_Q5_K, LINEAR_FROM_Q5_K, 256, 176, 1e-5},
+                             {"q6_k", MOSA_LINEAR_Q6_K, LINEAR_FROM_Q6_K, 256, 210, 1e-5}};
 enum { BF16 = 0, F32 = 1, Q4_K = 4 };
 
 __device__ static uint32_t mix(uint64_t i) {
@@ -86,6 +86,11 @@ __device__ static float half_at(const uint8_t *p) {
     return __half2float(__ushort_as_half(p[0] | p[1] << 8));
 }
 
+// The scales of the types of 4 to 6 bits are rounded to bf16 first, as linear_layout.cuh says.
+__device__ static float rounded(float f) {
+    return __bfloat162float(__float2bfloat16(f));
+}
+
 __device__ static float plain_weight(const uint8_t *row, int from, int64_t col) {
     if (from == LINEAR_FROM_BF16) return __uint_as_float((uint32_t)(row[2 * col] | row[2 * col + 1] << 8) << 16);
     if (from == LINEAR_FROM_F32) return ((const float *)row)[col];
@@ -96,14 +101,14 @@ __device__ static float plain_weight(const uint8_t *row, int from, int64_t col) 
     if (from == LINEAR_FROM_Q4_0) {
         const uint8_t *b = row + col / 32 * 18;
         int i = col % 32, q = i < 16 ? b[2 + i] & 15 : b[2 + i - 16] >> 4;
-        return half_at(b) * (q - 8);
+        return rounded(half_at(b)) * (q - 8);
     }
     int i = col % 256;
     if (from == LINEAR_FROM_Q6_K) {
         const uint8_t *b = row + col / 256 * 210;
         int h = i / 128, s = i / 32 % 4, j = i % 32, low = b[64 * h + 32 * (s % 2) + j];
         int q = (s < 2 ? low & 15 : low >> 4) | (b[128 + 32 * h + j] >> 2 * s & 3) << 4;
-        return half_at(b + 208) * (int8_t)b[192 + i / 16] * (q - 32);
+        return rounded(half_at(b + 208) * (int8_t)b[192 + i / 16]) * (q - 32);
     }
     bool five = from == LINEAR_FROM_Q5_K;
     const uint8_t *b = row + col / 256 * (five ? 176 : 144), *p = b + 4;
@@ -114,10 +119,7 @@ __device__ static float plain_weight(const uint8_t *row, int from, int64_t col) 
         scale = (p[g + 4] & 15) | (p[g - 4] >> 6) << 4, minimum = p[g + 4] >> 4 | (p[g] >> 6) << 4;
     int q = i / 32 % 2 ? byte >> 4 : byte & 15;
     if (five) q |= (b[16 + i % 32] >> g & 1) << 4;
-    return __fsub_rn(half_at(b) * scale * q, half_at(b + 2) * minimum);
-}
-__device__ static float rounded(float f) {
-    return __bfloat162float(__float2bfloat16(f));
+    return (float)((double)rounded(half_at(b) * scale) * q - (double)rounded(half_at(b + 2) * minimum));
 }
 
 __global__ void plain_matrix(const uint8_t *rows, int from, int64_t row_bytes, int64_t n, int64_t k, float *w) {
@@ -301,11 +303,12 @@ static void check_stack(const type &t, int64_t n, int64_t k, int experts, int sl
     plain_matrix<<<1024, 256, 0, stream>>>(a.rows, t.from, a.row_bytes, n * experts, k, w);
     random_f32<<<1024, 256, 0, stream>>>(x, pairs * k, 1);
     random_f32<<<1024, 256, 0, stream>>>(bias, n * experts, 2);
-    for (int v = 0; v < 6; v++) {
+    for (int v = 0; v < 9; v++) {
         linear_call c = call_of(&a.m, x, rows, v ? z : y);
         c.bias = bias, c.index = index, c.index_stride = slots * 4, c.slots = slots, c.out_stride = n * slots * 4;
         c.x_stride = k * 4 * (shared_x ? 1 : slots), c.x_slot_stride = shared_x ? 0 : k * 4;
-        c.tuning.path = v == 0 ? LINEAR_BY_ROWS : v == 5 ? LINEAR_AUTO : LINEAR_BY_TILES, c.tuning.tile = v < 5 ? v : 0;
+        c.tuning.path = v == 0 ? LINEAR_BY_ROWS : v == 5 ? LINEAR_AUTO : v > 5 ? LINEAR_BY_WGMMA : LINEAR_BY_TILES;
+        c.tuning.tile = v < 5 ? v : 0, c.tuning.wgmma = v > 5 ? v - 5 : 0;
         CHECK(linear_run_stack(&c, stream));
         found_reset();
         if (v)
@@ -482,31 +485,36 @@ static double time_pool(pool &p, int rows, const linear_tuning &u, int splits, b
 static void time_decode(const type &t, shape s) {
     pool p = make_pool(t, s.n, s.k, 300 << 20);
     const int own = p.a.m.splits;
-    double best = 1e9, plain = 0, serial = 0;
-    char best_name[100] = "", line[300] = "";
+    double by_splits[9] = {}, best = 1e9;
+    char best_name[100] = "", line[400] = "";
     for (int splits : {1, 2, 4, 8})
         for (int per_sm = 1; per_sm <= 3; per_sm++)
             for (int stages = 0; stages < 3; stages++) {
                 if (splits > linear_units(t.kind, s.k) || (splits == 1 && s.n < 14336)) continue;
                 linear_tuning u = {};
                 u.path = LINEAR_BY_ROWS, u.blocks_per_sm = per_sm, u.stages = stages;
-                double one = time_pool(p, 1, u, splits, false, 3);
-                if (one < best) {
-                    best = one;
-                    snprintf(best_name, sizeof best_name, "splits %d bps %d stages %d", splits, per_sm, stages);
-                }
+                double one = time_pool(p, 1, u, splits, true, 3);
+                if (by_splits[splits] == 0 || one < by_splits[splits]) by_splits[splits] = one;
+                if (one >= best) continue;
+                best = one;
+                snprintf(best_name, sizeof best_name, "S%d bps%d st%d", splits, per_sm, stages);
             }
     linear_tuning u = {};
-    plain = time_pool(p, 1, u, own, false, 5);
-    for (int rows : {2, 4, 8, 16})
-        snprintf(line + strlen(line), sizeof line - strlen(line), " T%d %.1f", rows,
-                 time_pool(p, rows, u, own, false, 3) * 1e6);
+    double plain = time_pool(p, 1, u, own, true, 5), f32 = time_pool(p, 1, u, own, false, 5);
+    for (int rows : {2, 4, 8, 16}) { // by rows, by tiles
+        linear_tuning by_rows = {}, by_tiles = {};
+        by_rows.path = LINEAR_BY_ROWS, by_tiles.path = LINEAR_BY_TILES;
+        snprintf(line + strlen(line), sizeof line - strlen(line), " T%d %.1f/%.1f", rows,
+                 time_pool(p, rows, by_rows, own, true, 3) * 1e6, time_pool(p, rows, by_tiles, own, true, 3) * 1e6);
+    }
     u.serial = true;
-    serial = time_pool(p, 1, u, own, false, 5);
-    printf("decode %-5s %6ldx%-5ld T1 %6.2f us %5.0f GB/s %3.0f%% of read (serial %.2f us) | best %.2f us %3.0f%%: %s "
-           "|%s\n",
-           t.name, (long)s.n, (long)s.k, plain * 1e6, p.bytes / plain / 1e9, 100 * p.bytes / plain / read_rate,
-           serial * 1e6, best * 1e6, 100 * p.bytes / best / read_rate, best_name, line);
+    double serial = time_pool(p, 1, u, own, true, 5);
+    printf("decode %-5s %6ldx%-5ld S%d %6.2f us %3.0f%% of read (f32 x %.2f, serial %.2f) | best %.2f %3.0f%% %s, "
+           "S1248 %.1f "
+           "%.1f %.1f %.1f |%s\n",
+           t.name, (long)s.n, (long)s.k, own, plain * 1e6, 100 * p.bytes / plain / read_rate, f32 * 1e6, serial * 1e6,
+           best * 1e6, 100 * p.bytes / best / read_rate, best_name, by_splits[1] * 1e6, by_splits[2] * 1e6,
+           by_splits[4] * 1e6, by_splits[8] * 1e6, line);
     fflush(stdout);
     drop(&p);
 }
@@ -605,6 +613,15 @@ static void time_experts(const type &t, int64_t n, int64_t k, int experts, int s
     linear_call c = call_of(&a.m, time_x, rows, time_y);
     c.index = index, c.index_stride = slots * 4, c.slots = slots, c.out_stride = n * slots * 4;
     double s = time_graph([&] { CHECK(linear_run_stack(&c, stream)); }, 5);
+    if (rows >= 256) // which fault came in the tiles of 128 tokens?
+        for (int v = 1; v <= 5; v++) {
+            c.tuning = linear_tuning{};
+            c.tuning.path = v == 5 ? LINEAR_BY_TILES : LINEAR_BY_WGMMA, c.tuning.wgmma = v, c.tuning.tile = 4;
+            if (v == 4) c.tuning.path = LINEAR_BY_TILES, c.tuning.tile = 3;
+            printf("  %s:", name_of(c.tuning).c_str());
+            fflush(stdout);
+            printf(" %.1f us\n", time_graph([&] { CHECK(linear_run_stack(&c, stream)); }, 2) * 1e6);
+        }
     double bytes = touched * (double)linear_matrix_bytes(t.kind, n, k), flops = 2.0 * n * k * pairs;
     double bound = std::max(bytes / read_rate, matrix_rate > 0 ? flops / matrix_rate : 0);
     printf("experts %s %d x %ldx%ld, %d of them, T%d: %.1f us, %.0f%% of bound\n", t.name, experts, (long)n, (long)k,
@@ -624,6 +641,8 @@ static void checks() {
         check_stack(t, 392, 512, 8, 3, 150, false);
         if (t.kind == MOSA_LINEAR_Q4_K) check_plain(t, 4096, 1024);
         check_stack(t, 392, 1024, 20, 2, 9, true);
+        if (t.len == 1) check_stack(t, 72, 100, 12, 3, 50, false);
+        if (t.kind == MOSA_LINEAR_Q8_0) check_stack(t, 1536, 512, 16, 4, 1000, true);
     }
     printf("checks: %d failures, %.1f s\n", failures, seconds() - start);
     fflush(stdout);
@@ -636,6 +655,7 @@ static void times() {
     measure_bandwidth();
     find_blas();
     for (const shape &s : b8) {
+        if (s.n == 1024) continue;
         double one = blas_time(s.n, s.k, 8192);
         if (one > 0) {
             double rate = 2.0 * 8192 * s.n * s.k / one;
@@ -665,8 +685,9 @@ static void times() {
             for (int s = 1; s < 4; s++) time_middle(types[i], b8[s], rows);
     time_experts(types[BF16], 1536, 2048, 128, 8, 1);
     time_experts(types[BF16], 1536, 2048, 128, 8, 64);
-    time_experts(types[BF16], 1536, 2048, 128, 8, 4096);
     time_experts(types[Q4_K], 1536, 2048, 128, 8, 64);
+    time_experts(types[BF16], 1536, 2048, 128, 8, 512);
+    time_experts(types[BF16], 1536, 2048, 128, 8, 4096);
     printf("times: %.1f s\n", seconds() - start);
 }
 

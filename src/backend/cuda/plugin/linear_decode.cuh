@@ -51,19 +51,61 @@ template <uint32_t MASK> __host__ __device__ static __forceinline__ uint32_t lin
 #endif
 }
 
-// Four nibbles of a row for half S of a block, as two bf16 pairs: q * scale + offset. A nibble or'ed into the mantissa
-// of 2^(23-b) at bit b is the number 2^(23-b) + q, so one multiply-add decodes it: offset12 = offset - 2048 scale for
-// nibbles at bit 12, offset16 = offset - 128 scale for those at bit 16.
+// a * b + c of bf16 pairs, each rounded once.
+#ifndef __CUDA_ARCH__
+static inline uint32_t linear_fma_host(uint32_t a, uint32_t b, uint32_t c) {
+    double exact = (double)linear_float(a << 16) * linear_float(b << 16) + linear_float(c << 16);
+    float f = (float)exact; // then to odd, so that rounding again does no harm
+    uint32_t bits;
+    if (fabs((double)f) > fabs(exact)) f = nextafterf(f, 0.0f);
+    memcpy(&bits, &f, sizeof bits);
+    if ((double)f != exact) bits |= 1;
+    return linear_round_bf16(bits);
+}
+#endif
+__host__ __device__ static __forceinline__ uint32_t linear_fma2(uint32_t a, uint32_t b, uint32_t c) {
+    uint32_t r;
+#ifdef __CUDA_ARCH__
+    asm("fma.rn.bf16x2 %0, %1, %2, %3;" : "=r"(r) : "r"(a), "r"(b), "r"(c));
+#else
+    r = linear_fma_host(a & 0xffff, b & 0xffff, c & 0xffff) | linear_fma_host(a >> 16, b >> 16, c >> 16) << 16;
+#endif
+    return r;
+}
+
+// Pairs of small numbers: each lies in the lower bits of a half, or'ed into the mantissa of the bf16 128, from which
+// `zero` (negative, a whole number below 256) is then taken off exactly; what comes out is q * scale + offset, scale
+// and offset rounded to bf16 beforehand, the result rounded once.
+static constexpr uint32_t LINEAR_ONE = 0x3f803f80u, LINEAR_NO_OFFSET = 0x80008000u;
+__host__ __device__ static __forceinline__ uint32_t linear_pair(uint32_t biased, uint32_t zero, uint32_t scale,
+                                                                uint32_t offset) {
+    return linear_fma2(linear_fma2(biased, LINEAR_ONE, zero), scale, offset);
+}
+__host__ __device__ static __forceinline__ uint32_t linear_both(float v) {
+    return linear_bf16x2(v, v);
+}
+
+// Operands of half S of a row: nibbles of `word`, pair i of which (0..3) is at bits 4i of the halves.
 template <int S>
-__host__ __device__ static __forceinline__ void linear_nibbles(uint32_t word, float scale, float offset12,
-                                                               float offset16, uint32_t *low, uint32_t *high) {
-    uint32_t near = S ? word >> 4 : word << 12, far = S ? word >> 12 : word << 4;
-    float q0 = linear_float(linear_bits<0x0000f000u>(near, 0x45000000u));
-    float q1 = linear_float(linear_bits<0x000f0000u>(near, 0x43000000u));
-    float q2 = linear_float(linear_bits<0x0000f000u>(far, 0x45000000u));
-    float q3 = linear_float(linear_bits<0x000f0000u>(far, 0x43000000u));
-    *low = linear_bf16x2(fmaf(q0, scale, offset12), fmaf(q1, scale, offset16));
-    *high = linear_bf16x2(fmaf(q2, scale, offset12), fmaf(q3, scale, offset16));
+__host__ __device__ static __forceinline__ void linear_nibbles(uint32_t word, uint32_t zero, uint32_t scale,
+                                                               uint32_t offset, uint32_t *low, uint32_t *high) {
+    *low = linear_pair(linear_bits<0x000f000fu>(S ? word >> 8 : word, 0x43004300u), zero, scale, offset);
+    *high = linear_pair(linear_bits<0x000f000fu>(S ? word >> 12 : word >> 4, 0x43004300u), zero, scale, offset);
+}
+
+// As linear_nibbles for values of 4 + WIDTH bits; the upper bits of pair i are at bits AT + WIDTH * i of the halves.
+template <int S, int WIDTH, int AT, int PAIR>
+__host__ __device__ static __forceinline__ uint32_t linear_wide(uint32_t low, uint32_t upper) {
+    constexpr int I = 2 * S + PAIR, FROM = AT + WIDTH * I;
+    constexpr uint32_t MASK = WIDTH == 2 ? 0x00300030u : 0x00100010u;
+    uint32_t h = FROM <= 4 ? upper << (4 - FROM) % 32 : upper >> (FROM - 4) % 32;
+    return linear_bits<MASK>(h, linear_bits<0x000f000fu>(low >> 4 * I, 0x43004300u));
+}
+template <int S, int WIDTH, int AT>
+__host__ __device__ static __forceinline__ void
+linear_wides(uint32_t low, uint32_t upper, uint32_t zero, uint32_t scale, uint32_t offset, uint32_t *a, uint32_t *b) {
+    *a = linear_pair(linear_wide<S, WIDTH, AT, 0>(low, upper), zero, scale, offset);
+    *b = linear_pair(linear_wide<S, WIDTH, AT, 1>(low, upper), zero, scale, offset);
 }
 
 struct linear_bf16 {
@@ -109,8 +151,8 @@ struct linear_q4_0 {
     }
     template <int B, int S> __host__ __device__ __forceinline__ void fragment(uint32_t a[4]) const {
         float2 scale = linear_half2(B ? d.y : d.x);
-        linear_nibbles<S>(B ? v.z : v.x, scale.x, -2056.0f * scale.x, -136.0f * scale.x, &a[0], &a[2]);
-        linear_nibbles<S>(B ? v.w : v.y, scale.y, -2056.0f * scale.y, -136.0f * scale.y, &a[1], &a[3]);
+        linear_nibbles<S>(B ? v.z : v.x, 0xc308c308u, linear_both(scale.x), LINEAR_NO_OFFSET, &a[0], &a[2]);
+        linear_nibbles<S>(B ? v.w : v.y, 0xc308c308u, linear_both(scale.y), LINEAR_NO_OFFSET, &a[1], &a[3]);
     }
 };
 
@@ -121,12 +163,12 @@ struct linear_k4_scales {
         s = *(const uint2 *)(head + j * 64 + (lane >> 2) * 8);
         d = *(const uint2 *)(head + 256 + (lane >> 2) * 8);
     }
-    // R: 0 = row g, 1 = row g + 8. The products are exact.
-    template <int B, int R> __host__ __device__ __forceinline__ float2 get() const {
+    // scale and -minimum of row g (R 0) or g + 8 (R 1), rounded from exact products.
+    template <int B, int R> __host__ __device__ __forceinline__ uint2 get() const {
         uint32_t word = B ? s.y : s.x;
         float2 both = linear_half2(R ? d.y : d.x);
-        return make_float2(fmaf(linear_byte15<2 * R>(word), both.x, -32768.0f * both.x),
-                           fmaf(linear_byte15<2 * R + 1>(word), both.y, -32768.0f * both.y));
+        return make_uint2(linear_both(fmaf(linear_byte15<2 * R>(word), both.x, -32768.0f * both.x)),
+                          linear_both(fmaf(linear_byte15<2 * R + 1>(word), -both.y, 32768.0f * both.y)));
     }
 };
 
@@ -139,8 +181,8 @@ struct linear_q4_k {
         s.load(head, j, lane);
     }
     template <int S>
-    __host__ __device__ static __forceinline__ void row(uint32_t word, float2 sm, uint32_t *low, uint32_t *high) {
-        linear_nibbles<S>(word, sm.x, fmaf(-2048.0f, sm.x, -sm.y), fmaf(-128.0f, sm.x, -sm.y), low, high);
+    __host__ __device__ static __forceinline__ void row(uint32_t word, uint2 sm, uint32_t *low, uint32_t *high) {
+        linear_nibbles<S>(word, 0xc300c300u, sm.x, sm.y, low, high);
     }
     template <int B, int S> __host__ __device__ __forceinline__ void fragment(uint32_t a[4]) const {
         row<S>(B ? v.z : v.x, s.get<B, 0>(), &a[0], &a[2]);
@@ -148,30 +190,10 @@ struct linear_q4_k {
     }
 };
 
-// As linear_nibbles for values of 4 + WIDTH bits. The upper bits of the row begin at bit AT of `upper`; see
-// linear_upper_bit for their order, in which those of a pair lie four bits apart, as its nibbles do.
-template <int S, int WIDTH, int AT, int PAIR>
-__host__ __device__ static __forceinline__ uint32_t linear_wide_pair(uint32_t low, uint32_t upper, float scale,
-                                                                     float offset12, float offset16) {
-    constexpr int POSITION = AT + (WIDTH == 2 ? 8 * S + 2 * PAIR : 2 * S + PAIR);
-    constexpr uint32_t MASK = WIDTH == 2 ? 3u : 1u;
-    uint32_t l = S ? low >> (PAIR ? 12 : 4) : low << (PAIR ? 4 : 12);
-    uint32_t h = POSITION <= 16 ? upper << (16 - POSITION) % 32 : upper >> (POSITION - 16) % 32;
-    uint32_t q0 = linear_bits<MASK << 16>(h, linear_bits<0x0000f000u>(l, 0x45000000u));
-    uint32_t q1 = linear_bits<MASK << 20>(h, linear_bits<0x000f0000u>(l, 0x43000000u));
-    return linear_bf16x2(fmaf(linear_float(q0), scale, offset12), fmaf(linear_float(q1), scale, offset16));
-}
-template <int S, int WIDTH, int AT>
-__host__ __device__ static __forceinline__ void linear_wides(uint32_t low, uint32_t upper, float scale, float offset12,
-                                                             float offset16, uint32_t *a, uint32_t *b) {
-    *a = linear_wide_pair<S, WIDTH, AT, 0>(low, upper, scale, offset12, offset16);
-    *b = linear_wide_pair<S, WIDTH, AT, 1>(low, upper, scale, offset12, offset16);
-}
-
 struct linear_q5_k {
     enum { KIND = MOSA_LINEAR_Q5_K, UNIT_K = 256, HEAD = 320, STEP = 640 };
     uint4 v;
-    uint32_t upper; // fifth bits: byte 2B + R
+    uint32_t upper; // fifth bits: four of each half for each B, R
     linear_k4_scales s;
     __host__ __device__ __forceinline__ void load(const char *step, const char *head, int j, int lane) {
         v = *(const uint4 *)(step + lane * 16);
@@ -179,19 +201,19 @@ struct linear_q5_k {
         s.load(head, j, lane);
     }
     template <int S, int AT>
-    __host__ __device__ __forceinline__ void row(uint32_t word, float2 sm, uint32_t *low, uint32_t *high) const {
-        linear_wides<S, 1, AT>(word, upper, sm.x, fmaf(-2048.0f, sm.x, -sm.y), fmaf(-128.0f, sm.x, -sm.y), low, high);
+    __host__ __device__ __forceinline__ void row(uint32_t word, uint2 sm, uint32_t *low, uint32_t *high) const {
+        linear_wides<S, 1, AT>(word, upper, 0xc300c300u, sm.x, sm.y, low, high);
     }
     template <int B, int S> __host__ __device__ __forceinline__ void fragment(uint32_t a[4]) const {
-        row<S, 16 * B>(B ? v.z : v.x, s.get<B, 0>(), &a[0], &a[2]);
-        row<S, 16 * B + 8>(B ? v.w : v.y, s.get<B, 1>(), &a[1], &a[3]);
+        row<S, 8 * B>(B ? v.z : v.x, s.get<B, 0>(), &a[0], &a[2]);
+        row<S, 8 * B + 4>(B ? v.w : v.y, s.get<B, 1>(), &a[1], &a[3]);
     }
 };
 
 struct linear_q6_k {
     enum { KIND = MOSA_LINEAR_Q6_K, UNIT_K = 256, HEAD = 288, STEP = 768 };
     uint4 v;
-    uint2 upper; // a word a block: row g in the lower half, row g + 8 in the upper
+    uint2 upper; // a word a block: of each half the lower byte for row g, the upper for g + 8
     uint2 s;     // a word a block: byte 2R + S is a scale + 128
     uint32_t d;
     __host__ __device__ __forceinline__ void load(const char *step, const char *head, int j, int lane) {
@@ -205,8 +227,9 @@ struct linear_q6_k {
         uint32_t word = B ? s.y : s.x, bits = B ? upper.y : upper.x;
         float scale0 = fmaf(linear_byte15<S>(word), both.x, -32896.0f * both.x); // exact
         float scale1 = fmaf(linear_byte15<2 + S>(word), both.y, -32896.0f * both.y);
-        linear_wides<S, 2, 0>(B ? v.z : v.x, bits, scale0, -2080.0f * scale0, -160.0f * scale0, &a[0], &a[2]);
-        linear_wides<S, 2, 16>(B ? v.w : v.y, bits, scale1, -2080.0f * scale1, -160.0f * scale1, &a[1], &a[3]);
+        uint32_t s0 = linear_both(scale0), s1 = linear_both(scale1);
+        linear_wides<S, 2, 0>(B ? v.z : v.x, bits, 0xc320c320u, s0, LINEAR_NO_OFFSET, &a[0], &a[2]);
+        linear_wides<S, 2, 8>(B ? v.w : v.y, bits, 0xc320c320u, s1, LINEAR_NO_OFFSET, &a[1], &a[3]);
     }
 };
 

@@ -13,8 +13,9 @@
 // added in ascending order, ((p0 + p1) + p2) + ...; the bias is added last.
 //
 // Each format Q gives: KIND, UNIT_K, HEAD, STEP, load (of step j of a unit, 16 bytes a lane) and fragment (operands of
-// block B, half S). A weight is decoded as tensor/quant.h says, up to the last bits of the f32, and rounded to bf16:
-// the same function serves every number of rows. linear_pack_word says what lies where; it runs on the host, too.
+// block B, half S). A weight is decoded as tensor/quant.h says and rounded to bf16; of the types of 4 to 6 bits the
+// scale and the minimum of a group are rounded to bf16 first, which adds less than a hundredth of the type's own error.
+// The same function serves every number of rows. linear_pack_word says what lies where; it runs on the host, too.
 #ifndef MOSA_BACKEND_CUDA_PLUGIN_LINEAR_LAYOUT_CUH
 #define MOSA_BACKEND_CUDA_PLUGIN_LINEAR_LAYOUT_CUH
 
@@ -81,9 +82,10 @@ __host__ __device__ static inline int64_t linear_matrix_bytes(int kind, int64_t 
     return linear_tiles(n) * linear_units(kind, k) * linear_unit_bytes(kind);
 }
 
-// Chunks of K, a power of two: enough warps for one row of activations to keep every SM reading. By shape alone.
+// Chunks of K, a power of two: enough warps for one row of activations to keep every SM reading, and, of types that
+// must be decoded, decoding. By shape alone.
 static inline int linear_splits(int kind, int64_t n, int64_t k) {
-    int64_t splits = n <= 2048 ? 8 : n <= 32768 ? 4 : 2;
+    int64_t splits = n <= (kind == MOSA_LINEAR_BF16 ? 2048 : 4096) ? 8 : n <= 32768 ? 4 : 2;
     while (splits > 1 && splits > linear_units(kind, k)) splits /= 2;
     return (int)splits;
 }

@@ -121,13 +121,9 @@ __host__ __device__ static inline uint32_t linear_nibble_word(const linear_sourc
     int lane = i / 4, b = i % 4 / 2;
     int64_t row = n0 + lane / 4 + 8 * (i % 2), col = k0 + 32 * b;
     uint32_t word = 0;
-    for (int x = 0; x < 8; x++) word |= linear_value_low(s, row, col + linear_nibble_column(x, lane % 4)) << 4 * x;
+    for (int x = 0; x < 8; x++)
+        word |= linear_value_low(s, row, col + linear_nibble_column(x, lane % 4)) << (4 * (x / 2) + 16 * (x % 2));
     return word;
-}
-
-// Where the upper bits of value x (0..7) of a row of 8 * width bits are.
-__host__ __device__ static inline int linear_upper_bit(int x, int width) {
-    return (width == 2 ? 8 * (x / 4) + 2 * (x / 2 % 2) : x / 2) + 4 * (x % 2);
 }
 
 // Of q6_k a word is a block, with the rows g and g + 8; of q5_k it is both blocks of a step.
@@ -138,7 +134,8 @@ __host__ __device__ static inline uint32_t linear_upper_word(const linear_source
     for (int y = 0; y < 32 / width; y++) {
         int x = y % 8, r = y / 8 % 2, b = q6 ? i % 2 : y / 16;
         int64_t col = k0 + 32 * b + linear_nibble_column(x, lane % 4);
-        word |= linear_value_high(s, n0 + lane / 4 + 8 * r, col) << (y / 8 * 8 * width + linear_upper_bit(x, width));
+        word |= linear_value_high(s, n0 + lane / 4 + 8 * r, col)
+                << (16 * (x % 2) + y / 8 * 4 * width + width * (x / 2));
     }
     return word;
 }

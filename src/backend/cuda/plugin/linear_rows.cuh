@@ -86,33 +86,48 @@ template <class Q> struct linear_ring {
     }
 };
 
-__device__ static __forceinline__ uint2 linear_four_bf16(const linear_rows_params &p, const char *row, int col) {
-    if (col >= p.k) return make_uint2(0, 0);
-    if (p.x_bf16) {
-        if (p.x_wide) return *(const uint2 *)(row + col * 2);
-        const uint16_t *h = (const uint16_t *)row + col;
-        uint32_t v[4];
-        for (int i = 0; i < 4; i++) v[i] = col + i < p.k ? h[i] : 0;
-        return make_uint2(v[0] | v[1] << 16, v[2] | v[3] << 16);
+// Eight columns as bf16, of memory that is not aligned or ends within them.
+__device__ static __noinline__ uint4 linear_eight_careful(const char *from, int columns, bool bf16) {
+    uint32_t v[8];
+    for (int i = 0; i < 8; i++) {
+        v[i] = 0;
+        if (i < columns) v[i] = bf16 ? ((const uint16_t *)from)[i] : linear_bf16x2(((const float *)from)[i], 0.0f);
     }
-    const float *f = (const float *)row + col;
-    if (p.x_wide) {
-        float4 v = *(const float4 *)f;
-        return make_uint2(linear_bf16x2(v.x, v.y), linear_bf16x2(v.z, v.w));
-    }
-    float v[4];
-    for (int i = 0; i < 4; i++) v[i] = col + i < p.k ? f[i] : 0.0f;
-    return make_uint2(linear_bf16x2(v[0], v[1]), linear_bf16x2(v[2], v[3]));
+    return make_uint4(v[0] | v[1] << 16, v[2] | v[3] << 16, v[4] | v[5] << 16, v[6] | v[7] << 16);
 }
 
+// The activations to shared memory, zeros from K on; BATCH loads of a thread are under way at a time.
 __device__ static __forceinline__ void linear_fill_rows(const linear_rows_params &p, const char *x, char *to,
                                                         int columns) {
-    int quads = columns / 4;
-    for (int row = 0; row < p.rows; row++) {
-        const char *from = x + row * p.x_stride;
-#pragma unroll 4
-        for (int i = threadIdx.x; i < quads; i += LINEAR_THREADS)
-            *(uint2 *)(to + row * p.pitch + i * 8) = linear_four_bf16(p, from, 4 * i);
+    enum { BATCH = 4 };
+    const int eights = columns / 8, all = p.rows * eights;
+    for (int base = threadIdx.x; base < all; base += BATCH * LINEAR_THREADS) {
+        uint4 v[BATCH], w[BATCH];
+        int at[BATCH];
+#pragma unroll
+        for (int j = 0; j < BATCH; j++) {
+            int i = base + j * LINEAR_THREADS, row = p.rows == 1 ? 0 : i / eights, col = (i - row * eights) * 8;
+            const char *from = x + row * p.x_stride + col * (p.x_bf16 ? 2 : 4);
+            at[j] = i < all ? row * p.pitch + col * 2 : -1;
+            v[j] = w[j] = make_uint4(0, 0, 0, 0);
+            if (at[j] < 0 || col >= p.k) continue;
+            if (!p.x_wide) {
+                v[j] = linear_eight_careful(from, p.k - col, p.x_bf16);
+            } else {
+                v[j] = *(const uint4 *)from;
+                if (!p.x_bf16) w[j] = *(const uint4 *)(from + 16);
+            }
+        }
+#pragma unroll
+        for (int j = 0; j < BATCH; j++) {
+            if (at[j] < 0) continue;
+            if (p.x_wide && !p.x_bf16)
+                v[j] = make_uint4(linear_bf16x2(linear_float(v[j].x), linear_float(v[j].y)),
+                                  linear_bf16x2(linear_float(v[j].z), linear_float(v[j].w)),
+                                  linear_bf16x2(linear_float(w[j].x), linear_float(w[j].y)),
+                                  linear_bf16x2(linear_float(w[j].z), linear_float(w[j].w)));
+            *(uint4 *)(to + at[j]) = v[j];
+        }
     }
 }
 
@@ -173,7 +188,7 @@ template <int NT> struct linear_rows_partial {
 
 // Dynamic shared memory: partials (two turns), ring, activations.
 template <class Q, int NT, int STAGES>
-__global__ void __launch_bounds__(LINEAR_THREADS, 2) linear_rows_kernel(const __grid_constant__ linear_rows_params p) {
+__global__ void __launch_bounds__(LINEAR_THREADS, NT == 1 ? 3 : 2) linear_rows_kernel(const __grid_constant__ linear_rows_params p) {
     extern __shared__ __align__(128) char shared[];
     const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
     float *partial = (float *)shared;
