@@ -110,6 +110,9 @@ cudaError_t mosa_cuda_generic_expert_linear_launch(const mosa_cuda_args *args, c
 mosa_status mosa_cuda_linear_pack(const mosa_tensor_view *view, mosa_weight *weight, cudaStream_t stream,
                                   mosa_error *err);
 cudaError_t mosa_cuda_linear_launch(const mosa_cuda_args *args, cudaStream_t stream);
+// As n launches of LINEAR one after the other, none of which reads what another writes: neighbours that read the same
+// few rows share a kernel.
+cudaError_t mosa_cuda_linear_launch_together(const mosa_cuda_args *const *args, int n, cudaStream_t stream);
 cudaError_t mosa_cuda_expert_linear_launch(const mosa_cuda_args *args, cudaStream_t stream);
 size_t mosa_cuda_linear_scratch_bytes(const mosa_graph *graph, const mosa_node *node, int64_t max_rows,
                                       int64_t max_position);

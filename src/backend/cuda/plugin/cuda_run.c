@@ -120,6 +120,31 @@ static mosa_status fetch_outputs(mosa_exec *exec, mosa_error *err) {
     return MOSA_OK;
 }
 
+#ifdef MOSA_CUDA_LINEAR
+enum { LINEARS_MAX = 4 };
+
+// LINEAR nodes from place i of the order on that read the same rows: they run at once. *args: what each is handed.
+static int linears_together(const mosa_exec *exec, int i, const mosa_cuda_args *args[LINEARS_MAX]) {
+    const mosa_graph *graph = exec->plan->graph;
+    int n = 0;
+    for (; n < LINEARS_MAX && i + n < graph->n_nodes; n++) {
+        int32_t node = exec->plan->order[i + n];
+        const mosa_cuda_args *a = &exec->args[node];
+        if (graph->nodes[node].op != MOSA_OP_LINEAR || exec->skipped[node] || exec->packed[node].rows ||
+            !((const mosa_weight *)a->in[1])->packed || (n && a->in[0] != args[0]->in[0]))
+            break;
+        args[n] = a;
+    }
+    return n;
+}
+#endif
+
+static cudaError_t launch_node(mosa_exec *exec, int32_t n) {
+    cudaStream_t stream = exec->cuda->stream;
+    if (exec->packed[n].rows) return mosa_cuda_packed_launch(&exec->args[n], &exec->packed[n], stream);
+    return exec->cuda->kernels[exec->plan->graph->nodes[n].op].launch(&exec->args[n], stream);
+}
+
 // Rows of other execs, all nodes, then the copies of the outputs, on the step's stream.
 static mosa_status launch_all(mosa_exec *exec, bool fetches, mosa_error *err) {
     const mosa_plan *plan = exec->plan;
@@ -130,9 +155,16 @@ static mosa_status launch_all(mosa_exec *exec, bool fetches, mosa_error *err) {
         int32_t n = plan->order[i];
         if (exec->profile) (void)cudaEventRecord(exec->events[i], stream);
         if (exec->skipped[n]) continue;
-        cudaError_t error = exec->packed[n].rows
-                                ? mosa_cuda_packed_launch(&exec->args[n], &exec->packed[n], stream)
-                                : exec->cuda->kernels[graph->nodes[n].op].launch(&exec->args[n], stream);
+        cudaError_t error;
+#ifdef MOSA_CUDA_LINEAR
+        const mosa_cuda_args *args[LINEARS_MAX];
+        int some = exec->profile ? 0 : linears_together(exec, i, args);
+        if (some > 1) {
+            error = mosa_cuda_linear_launch_together(args, some, stream);
+            i += some - 1;
+        } else
+#endif
+            error = launch_node(exec, n);
         if (error != cudaSuccess) return mosa_cuda_fail(err, error, mosa_op_get(graph->nodes[n].op)->name);
     }
     if (exec->profile) (void)cudaEventRecord(exec->events[graph->n_nodes], stream);

@@ -128,6 +128,22 @@ extern "C" cudaError_t mosa_cuda_linear_launch(const mosa_cuda_args *args, cudaS
     return linear_run(&c, stream);
 }
 
+extern "C" cudaError_t mosa_cuda_linear_launch_together(const mosa_cuda_args *const *args, int n, cudaStream_t stream) {
+    enum { SOME = 4 };
+    linear_matrix m[SOME];
+    linear_call c[SOME];
+    for (int i = 0; i < n; i += SOME) {
+        int some = n - i < SOME ? n - i : SOME;
+        for (int j = 0; j < some; j++) {
+            m[j] = matrix_of((const mosa_weight *)args[i + j]->in[1]);
+            c[j] = call_of(args[i + j], &m[j], 2);
+        }
+        cudaError_t e = linear_run_together(c, some, stream);
+        if (e) return e;
+    }
+    return cudaSuccess;
+}
+
 extern "C" cudaError_t mosa_cuda_expert_linear_launch(const mosa_cuda_args *args, cudaStream_t stream) {
     linear_matrix m = matrix_of((const mosa_weight *)args->in[1]);
     linear_call c = call_of(args, &m, 3);
