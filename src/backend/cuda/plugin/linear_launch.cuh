@@ -32,4 +32,20 @@ static cudaError_t linear_launch(void (*kernel)(P), dim3 grid, int threads, size
     return cudaLaunchKernelEx(&config, kernel, params);
 }
 
+#ifndef LINEAR_EMULATE
+// As kernel<<<grid, threads, shared, stream>>>(args...), beginning before its predecessor ends: a kernel launched so
+// calls linear_wait_for_previous() before it touches what another kernel may.
+template <class... P, class... A>
+static cudaError_t linear_launch_with(void (*kernel)(P...), dim3 grid, unsigned threads, size_t shared,
+                                      cudaStream_t stream, A... args) {
+    cudaLaunchConfig_t config = {};
+    cudaLaunchAttribute attribute = {};
+    attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    attribute.val.programmaticStreamSerializationAllowed = 1;
+    config.gridDim = grid, config.blockDim = dim3(threads), config.dynamicSmemBytes = shared, config.stream = stream;
+    config.attrs = &attribute, config.numAttrs = 1;
+    return cudaLaunchKernelEx(&config, kernel, static_cast<P>(args)...);
+}
+#endif
+
 #endif

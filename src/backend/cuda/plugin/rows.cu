@@ -5,6 +5,8 @@
 // is the order of its sums. Norms and GATED_ACT can also write the bf16 row (rows.h).
 #include "backend/cuda/plugin/cuda_rows.h"
 #include "backend/cuda/plugin/device.cuh"
+#include "backend/cuda/plugin/linear_device.cuh"
+#include "backend/cuda/plugin/linear_launch.cuh"
 #include "backend/cuda/plugin/rows.h"
 
 // --- norms ----------------------------------------------------------------------------------------------------------
@@ -35,6 +37,8 @@ static __device__ inline void store_bf16(__nv_bfloat16 *to, int i, float4 v) {
 
 // Widths that are multiples of four: one word of four columns per step.
 template <norm_kind Kind> __global__ void norm4(norm_args p) {
+    linear_dependents_may_start();
+    linear_wait_for_previous();
     __shared__ float shared[32];
     const int64_t at = (int64_t)blockIdx.x * p.width;
     const int words = p.width / 4;
@@ -83,6 +87,8 @@ template <norm_kind Kind> __global__ void norm4(norm_args p) {
 
 // Any width: one column per step.
 template <norm_kind Kind> __global__ void norm1(norm_args p) {
+    linear_dependents_may_start();
+    linear_wait_for_previous();
     __shared__ float shared[32];
     const int64_t at = (int64_t)blockIdx.x * p.width;
     const float *a = p.a + at, *b = p.b ? p.b + at : NULL;
@@ -114,6 +120,8 @@ template <norm_kind Kind> __global__ void norm1(norm_args p) {
 
 // The end of a packed row that holds no column is zero.
 __global__ void zero_tails(__nv_bfloat16 *packed, int64_t stride, int64_t columns, int rows) {
+    linear_dependents_may_start();
+    linear_wait_for_previous();
     int64_t tail = stride - columns, i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
     if (i < tail * rows) packed[i / tail * stride + columns + i % tail] = __float2bfloat16_rn(0.0f);
 }
@@ -122,8 +130,8 @@ static cudaError_t finish_packed(const mosa_cuda_args *args, int64_t columns, co
                                  cudaStream_t stream) {
     int64_t tail = packed->stride / 2 - columns;
     if (tail > 0)
-        zero_tails<<<blocks_of(tail * args->rows, 256), 256, 0, stream>>>(static_cast<__nv_bfloat16 *>(packed->rows),
-                                                                          packed->stride / 2, columns, args->rows);
+        (void)linear_launch_with(zero_tails, blocks_of(tail * args->rows, 256), 256, 0, stream,
+                                 static_cast<__nv_bfloat16 *>(packed->rows), packed->stride / 2, columns, args->rows);
     return cudaGetLastError();
 }
 
@@ -146,9 +154,9 @@ static cudaError_t launch_norm(const mosa_cuda_args *args, norm_args p, const mo
     }
     unsigned blocks = (unsigned)(args->rows * p.groups);
     if (p.width % 4 == 0)
-        norm4<Kind><<<blocks, norm_threads(p.width), 0, stream>>>(p);
+        (void)linear_launch_with(norm4<Kind>, blocks, norm_threads(p.width), 0, stream, p);
     else
-        norm1<Kind><<<blocks, norm_threads(p.width), 0, stream>>>(p);
+        (void)linear_launch_with(norm1<Kind>, blocks, norm_threads(p.width), 0, stream, p);
     return packed ? finish_packed(args, columns, packed, stream) : cudaGetLastError();
 }
 
@@ -221,6 +229,8 @@ template <mosa_op Op> static __device__ inline float apply(const flat_args &p, f
 }
 
 template <mosa_op Op> __global__ void flat(flat_args p) {
+    linear_dependents_may_start();
+    linear_wait_for_previous();
     int64_t word = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
     if (word * 4 + 3 < p.n) {
         float4 a = load4(p.a, word), b = p.b ? load4(p.b, word) : a;
@@ -242,12 +252,14 @@ template <mosa_op Op> static cudaError_t launch_flat(const mosa_cuda_args *args,
         p.kind = args->node->attrs.act.kind;
         p.value = args->node->attrs.act.limit;
     }
-    flat<Op><<<blocks_of((p.n + 3) / 4, 256), 256, 0, stream>>>(p);
+    (void)linear_launch_with(flat<Op>, blocks_of((p.n + 3) / 4, 256), 256, 0, stream, p);
     return cudaGetLastError();
 }
 
 // GATED_ACT with a bf16 row: a thread has four columns of a row, the padding among them.
 __global__ void gated_packed(flat_args p, __nv_bfloat16 *packed, int64_t packed_stride, int columns) {
+    linear_dependents_may_start();
+    linear_wait_for_previous();
     int64_t row = blockIdx.y;
     int i = (int)(blockIdx.x * blockDim.x + threadIdx.x) * 4;
     if (i >= packed_stride) return;
@@ -274,13 +286,16 @@ static cudaError_t gated_act(const mosa_cuda_args *args, const mosa_cuda_packed 
     p.kind = args->node->attrs.act.kind;
     p.value = args->node->attrs.act.limit;
     dim3 grid(blocks_of(packed->stride / 8, 256), (unsigned)args->rows);
-    gated_packed<<<grid, 256, 0, stream>>>(p, static_cast<__nv_bfloat16 *>(packed->rows), packed->stride / 2, columns);
+    (void)linear_launch_with(gated_packed, grid, 256, 0, stream, p, static_cast<__nv_bfloat16 *>(packed->rows),
+                             packed->stride / 2, columns);
     return cudaGetLastError();
 }
 
 // --- bf16 rows ------------------------------------------------------------------------------------------------------
 
 __global__ void to_bf16(const float *x, __nv_bfloat16 *packed, int64_t packed_stride, int64_t columns) {
+    linear_dependents_may_start();
+    linear_wait_for_previous();
     int64_t row = blockIdx.y, i = ((int64_t)blockIdx.x * blockDim.x + threadIdx.x) * 4;
     if (i >= packed_stride) return;
     const float *from = x + row * columns;
@@ -297,8 +312,8 @@ cudaError_t mosa_cuda_quantize_rows_launch(const mosa_cuda_args *args, cudaStrea
     if (args->node->attrs.quantize.layout != MOSA_CUDA_ROWS_BF16) return cudaErrorNotSupported;
     int64_t stride = args->out_stride[0] / 2;
     dim3 grid(blocks_of(stride / 4, 256), (unsigned)args->rows);
-    to_bf16<<<grid, 256, 0, stream>>>(in_rows(args, 0), static_cast<__nv_bfloat16 *>(args->out[0]), stride,
-                                      in_columns(args, 0));
+    (void)linear_launch_with(to_bf16, grid, 256, 0, stream, in_rows(args, 0),
+                             static_cast<__nv_bfloat16 *>(args->out[0]), stride, in_columns(args, 0));
     return cudaGetLastError();
 }
 
@@ -321,6 +336,8 @@ cudaError_t mosa_cuda_packed_launch(const mosa_cuda_args *args, const mosa_cuda_
 
 __global__ void slice(const float *x, float *y, int64_t columns, int64_t group, int64_t begin, int64_t count,
                       int64_t total) {
+    linear_dependents_may_start();
+    linear_wait_for_previous();
     int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x, out_columns = columns / group * count;
     if (i >= total) return;
     int64_t row = i / out_columns, c = i % out_columns;
@@ -332,12 +349,14 @@ static cudaError_t slice_launch(const mosa_cuda_args *args, cudaStream_t stream)
     int64_t count = args->node->attrs.slice.count;
     if (group == 0) group = columns;
     int64_t total = args->rows * (columns / group * count);
-    slice<<<blocks_of(total, 256), 256, 0, stream>>>(in_rows(args, 0), out_rows(args, 0), columns, group,
-                                                     args->node->attrs.slice.begin, count, total);
+    (void)linear_launch_with(slice, blocks_of(total, 256), 256, 0, stream, in_rows(args, 0), out_rows(args, 0), columns,
+                             group, args->node->attrs.slice.begin, count, total);
     return cudaGetLastError();
 }
 
 __global__ void join(const float *a, const float *b, float *y, int64_t a_width, int64_t b_width, int64_t total) {
+    linear_dependents_may_start();
+    linear_wait_for_previous();
     int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x, width = a_width + b_width;
     if (i >= total) return;
     int64_t group = i / width, c = i % width; // groups of all rows follow each other
@@ -347,18 +366,21 @@ __global__ void join(const float *a, const float *b, float *y, int64_t a_width, 
 static cudaError_t join_launch(const mosa_cuda_args *args, cudaStream_t stream) {
     int64_t groups = args->node->attrs.join.groups, a = in_columns(args, 0) / groups, b = in_columns(args, 1) / groups;
     int64_t total = args->rows * groups * (a + b);
-    join<<<blocks_of(total, 256), 256, 0, stream>>>(in_rows(args, 0), in_rows(args, 1), out_rows(args, 0), a, b, total);
+    (void)linear_launch_with(join, blocks_of(total, 256), 256, 0, stream, in_rows(args, 0), in_rows(args, 1),
+                             out_rows(args, 0), a, b, total);
     return cudaGetLastError();
 }
 
 __global__ void gather(const float *x, const int32_t *index, float *y, int64_t columns) {
+    linear_dependents_may_start();
+    linear_wait_for_previous();
     const float *from = x + index[blockIdx.x] * columns;
     for (int64_t i = threadIdx.x; i < columns; i += blockDim.x) y[blockIdx.x * columns + i] = from[i];
 }
 
 cudaError_t mosa_cuda_gather_rows(const float *x, const int32_t *index, float *y, int64_t columns, int rows,
                                   cudaStream_t stream) {
-    gather<<<(unsigned)rows, 256, 0, stream>>>(x, index, y, columns);
+    (void)linear_launch_with(gather, (unsigned)rows, 256, 0, stream, x, index, y, columns);
     return cudaGetLastError();
 }
 
@@ -372,6 +394,8 @@ static cudaError_t gather_launch(const mosa_cuda_args *args, cudaStream_t stream
 // As the reference: the f32 product of position and frequency, and its cosine and sine rounded from double precision.
 __global__ void rope_table(const int32_t *positions, const float *inv_freq, float *y, int half, float mscale,
                            int64_t total) {
+    linear_dependents_may_start();
+    linear_wait_for_previous();
     int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
     if (i >= total) return;
     int64_t row = i / half;
@@ -385,14 +409,16 @@ __global__ void rope_table(const int32_t *positions, const float *inv_freq, floa
 static cudaError_t rope_table_launch(const mosa_cuda_args *args, cudaStream_t stream) {
     int half = args->node->attrs.rope_table.rot / 2;
     int64_t total = (int64_t)args->rows * half;
-    rope_table<<<blocks_of(total, 128), 128, 0, stream>>>(static_cast<const int32_t *>(args->in[0]), in_vector(args, 1),
-                                                          out_rows(args, 0), half, args->node->attrs.rope_table.mscale,
-                                                          total);
+    (void)linear_launch_with(rope_table, blocks_of(total, 128), 128, 0, stream,
+                             static_cast<const int32_t *>(args->in[0]), in_vector(args, 1), out_rows(args, 0), half,
+                             args->node->attrs.rope_table.mscale, total);
     return cudaGetLastError();
 }
 
 __global__ void rope(const float *x, const float *table, float *y, int columns, int width, int rot, int halves,
                      int64_t total) {
+    linear_dependents_may_start();
+    linear_wait_for_previous();
     int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
     if (i >= total) return;
     int64_t row = i / columns;
@@ -415,9 +441,9 @@ static cudaError_t rope_launch(const mosa_cuda_args *args, cudaStream_t stream) 
     const mosa_attrs *attrs = &args->node->attrs;
     int columns = (int)in_columns(args, 0);
     int64_t total = (int64_t)args->rows * columns;
-    rope<<<blocks_of(total, 256), 256, 0, stream>>>(in_rows(args, 0), in_rows(args, 1), out_rows(args, 0), columns,
-                                                    attrs->rope.head_width, attrs->rope.rot,
-                                                    attrs->rope.style == MOSA_ROPE_HALF, total);
+    (void)linear_launch_with(rope, blocks_of(total, 256), 256, 0, stream, in_rows(args, 0), in_rows(args, 1),
+                             out_rows(args, 0), columns, attrs->rope.head_width, attrs->rope.rot,
+                             attrs->rope.style == MOSA_ROPE_HALF, total);
     return cudaGetLastError();
 }
 
