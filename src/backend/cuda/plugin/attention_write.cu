@@ -3,6 +3,8 @@
 // Pages of f16 take the largest value that f16 holds in place of larger ones. Rotation rounds every product, as
 // ref/rope_row.h does.
 #include "backend/cuda/plugin/attention.cuh"
+#include "backend/cuda/plugin/linear_device.cuh"
+#include "backend/cuda/plugin/linear_launch.cuh"
 
 namespace mosa_attention {
 
@@ -45,6 +47,8 @@ static __device__ void put_head(const write_view &a, const float *x, int width, 
 
 // grid: (rows, heads / WRITE_WARPS rounded up), heads: of q, then of k, then of v.
 static __global__ void __launch_bounds__(WRITE_WARPS * 32) write_kernel(const write_view a) {
+    linear_dependents_may_start();
+    linear_wait_for_previous();
     const int row = blockIdx.x, q_heads = a.q ? a.heads : 0;
     int head = blockIdx.y * WRITE_WARPS + threadIdx.y;
     const float *table = a.table ? a.table + row * a.table_stride : NULL;
@@ -81,8 +85,8 @@ static cudaError_t write_launch(write_view a, const mosa_cuda_args *args, const 
     a.pages = args->batch->pages, a.row_segment = args->batch->row_segment, a.segments = args->batch->segments;
     while (1 << a.page_shift < kv->spec.page_tokens) a.page_shift++;
     int heads = (a.q ? a.heads : 0) + (a.v ? 2 : 1) * a.kv_heads;
-    write_kernel<<<dim3(args->rows, (heads + WRITE_WARPS - 1) / WRITE_WARPS), dim3(32, WRITE_WARPS), 0, stream>>>(a);
-    return cudaGetLastError();
+    dim3 grid(args->rows, (heads + WRITE_WARPS - 1) / WRITE_WARPS);
+    return linear_launch_with(write_kernel, grid, dim3(32, WRITE_WARPS), 0, stream, a);
 }
 
 } // namespace mosa_attention

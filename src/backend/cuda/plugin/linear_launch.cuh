@@ -6,6 +6,19 @@
 #include <cuda_runtime_api.h>
 #endif
 
+// Whether kernels of the current device may begin early. Racing threads find the same.
+static inline bool linear_may_overlap() {
+    enum { DEVICES = 64 };
+    static int known[DEVICES]; // 1 no, 2 yes
+    int device = 0, major = 0;
+    if (cudaGetDevice(&device) || device >= DEVICES) return false;
+    if (!known[device]) {
+        if (cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device)) return false;
+        known[device] = major >= 9 ? 2 : 1;
+    }
+    return known[device] == 2;
+}
+
 // Launches, unless `serial`, with the attribute that lets a kernel begin before its predecessor ends. cluster: blocks
 // of a cluster along z, 0 for none.
 template <class P>
@@ -15,7 +28,7 @@ static cudaError_t linear_launch(void (*kernel)(P), dim3 grid, int threads, size
     cudaLaunchAttribute attributes[2] = {};
     config.gridDim = grid, config.blockDim = dim3(threads), config.dynamicSmemBytes = shared, config.stream = stream;
     config.attrs = attributes;
-    if (!serial) {
+    if (!serial && linear_may_overlap()) {
         cudaLaunchAttribute *a = &attributes[config.numAttrs++];
         a->id = cudaLaunchAttributeProgrammaticStreamSerialization;
         a->val.programmaticStreamSerializationAllowed = 1;
@@ -36,14 +49,14 @@ static cudaError_t linear_launch(void (*kernel)(P), dim3 grid, int threads, size
 // As kernel<<<grid, threads, shared, stream>>>(args...), beginning before its predecessor ends: a kernel launched so
 // calls linear_wait_for_previous() before it touches what another kernel may.
 template <class... P, class... A>
-static cudaError_t linear_launch_with(void (*kernel)(P...), dim3 grid, unsigned threads, size_t shared,
-                                      cudaStream_t stream, A... args) {
+static cudaError_t linear_launch_with(void (*kernel)(P...), dim3 grid, dim3 block, size_t shared, cudaStream_t stream,
+                                      A... args) {
     cudaLaunchConfig_t config = {};
     cudaLaunchAttribute attribute = {};
     attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
     attribute.val.programmaticStreamSerializationAllowed = 1;
-    config.gridDim = grid, config.blockDim = dim3(threads), config.dynamicSmemBytes = shared, config.stream = stream;
-    config.attrs = &attribute, config.numAttrs = 1;
+    config.gridDim = grid, config.blockDim = block, config.dynamicSmemBytes = shared, config.stream = stream;
+    config.attrs = &attribute, config.numAttrs = linear_may_overlap() ? 1 : 0;
     return cudaLaunchKernelEx(&config, kernel, static_cast<P>(args)...);
 }
 #endif
