@@ -159,7 +159,7 @@ mosa_value mosa_graph_apply2(mosa_graph *graph, mosa_op op, const mosa_value *in
     }
     if (!check_operands(graph, op, in, n_in)) return MOSA_NO_VALUE;
     const mosa_op_info *info = mosa_op_get(op);
-    mosa_node node = {.op = op, .n_in = n_in, .n_out = info->n_out};
+    mosa_node node = {.op = op, .n_in = n_in, .n_out = info->n_out, .after = MOSA_NO_VALUE};
     for (int i = 0; i < MOSA_NODE_INPUTS_MAX; i++) node.in[i] = i < n_in ? in[i] : MOSA_NO_VALUE;
     for (int i = 0; i < MOSA_NODE_OUTPUTS_MAX; i++) node.out[i] = i < info->n_out ? graph->n_values + i : MOSA_NO_VALUE;
     if (attrs) node.attrs = *attrs;

@@ -248,6 +248,7 @@ typedef struct mosa_node {
     mosa_value out[MOSA_NODE_OUTPUTS_MAX];
     mosa_attrs attrs;
     mosa_attrs attrs2; // second parameter set of a fused op (ROPE_KV_WRITE: rope in attrs, attention in attrs2)
+    mosa_value after;  // a value that must be there before the node runs, though it does not read it; MOSA_NO_VALUE
 } mosa_node;
 
 typedef struct mosa_graph {

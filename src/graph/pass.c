@@ -39,7 +39,13 @@ void mosa_rebuild_copy(mosa_rebuild *rebuild, const mosa_node *node) {
     mosa_value in[MOSA_NODE_INPUTS_MAX];
     for (int i = 0; i < node->n_in; i++) in[i] = rebuild->map[node->in[i]];
     mosa_value first = mosa_graph_apply2(rebuild->to, node->op, in, node->n_in, &node->attrs, &node->attrs2);
+    mosa_rebuild_keep_order(rebuild, node, first);
     for (int i = 0; i < node->n_out; i++) rebuild->map[node->out[i]] = mosa_graph_node_output(rebuild->to, first, i);
+}
+
+void mosa_rebuild_keep_order(mosa_rebuild *rebuild, const mosa_node *node, mosa_value first) {
+    if (first == MOSA_NO_VALUE || node->after == MOSA_NO_VALUE) return;
+    rebuild->to->nodes[rebuild->to->values[first].producer].after = rebuild->map[node->after];
 }
 
 mosa_status mosa_rebuild_finish(mosa_rebuild *rebuild, mosa_graph **out, mosa_error *err) {

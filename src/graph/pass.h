@@ -60,4 +60,11 @@ typedef struct mosa_autodiff {
 mosa_status mosa_pass_autodiff(const mosa_graph *forward, const mosa_autodiff *wanted, mosa_graph **out,
                                mosa_error *err);
 
+// Trades time for memory in what mosa_pass_autodiff made of a forward of `n_forward` nodes: of its first `layers`
+// layers only what the next layer reads is kept, and what the way back needs is computed again from that, no earlier
+// than the gradient that asks for it. A layer begins before each ATTENTION where only the residual stream passes.
+// *n_layers: how many there are; layers beyond are ignored. No number changes.
+mosa_status mosa_pass_recompute(const mosa_graph *graph, int n_forward, int layers, int *n_layers, mosa_graph **out,
+                                mosa_error *err);
+
 #endif

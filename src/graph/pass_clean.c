@@ -15,6 +15,7 @@ typedef struct node_key {
     int32_t op, n_in;
     mosa_value in[MOSA_NODE_INPUTS_MAX];
     mosa_attrs attrs, attrs2;
+    mosa_value after;
 } node_key;
 
 typedef struct node_table {
@@ -46,6 +47,7 @@ static node_key key_of(const mosa_node *node, const mosa_value *map) {
     key.op = (int32_t)node->op;
     key.n_in = node->n_in;
     for (int i = 0; i < node->n_in; i++) key.in[i] = map ? map[node->in[i]] : node->in[i];
+    key.after = map && node->after != MOSA_NO_VALUE ? map[node->after] : node->after;
     memcpy(&key.attrs, &node->attrs, sizeof key.attrs);
     memcpy(&key.attrs2, &node->attrs2, sizeof key.attrs2);
     return key;

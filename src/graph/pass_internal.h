@@ -16,6 +16,9 @@ mosa_status mosa_rebuild_begin(mosa_rebuild *rebuild, const mosa_graph *from, mo
 // Copies a node over mapped inputs and maps its outputs.
 void mosa_rebuild_copy(mosa_rebuild *rebuild, const mosa_node *node);
 
+// Gives the node that makes `first` in the new graph what `node` has in `after`.
+void mosa_rebuild_keep_order(mosa_rebuild *rebuild, const mosa_node *node, mosa_value first);
+
 // Maps the outputs, frees the map, and hands over the graph, or the first fault of the builder.
 mosa_status mosa_rebuild_finish(mosa_rebuild *rebuild, mosa_graph **out, mosa_error *err);
 

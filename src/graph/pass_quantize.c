@@ -40,6 +40,7 @@ static void emit_linear(quantizer *q, const mosa_node *node, int layout) {
     bool loss = node->op == MOSA_OP_LINEAR_CE;
     in[loss ? node->n_in : 0] = pack(q, in[0], layout, mosa_shape_row_elements(&from->values[node->in[0]].shape));
     mosa_value first = mosa_graph_apply2(q->rebuild.to, node->op, in, node->n_in + loss, &node->attrs, &node->attrs2);
+    mosa_rebuild_keep_order(&q->rebuild, node, first);
     for (int i = 0; i < node->n_out; i++)
         q->rebuild.map[node->out[i]] = mosa_graph_node_output(q->rebuild.to, first, i);
 }

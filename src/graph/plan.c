@@ -74,6 +74,8 @@ static int32_t level_of(const planner *p, const mosa_node *node) {
     const mosa_graph *graph = p->graph;
     bool adds = mosa_op_adds_gradients(node->op), writer = writes_state(graph, node) && !adds;
     int32_t level = 0;
+    if (node->after != MOSA_NO_VALUE && graph->values[node->after].producer >= 0)
+        level = p->level[graph->values[node->after].producer] + 1;
     for (int i = 0; i < node->n_in; i++) {
         mosa_value value = node->in[i];
         int32_t producer = graph->values[value].producer;

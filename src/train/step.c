@@ -24,6 +24,50 @@ static mosa_status fuse(const mosa_graph *graph, mosa_graph **out, mosa_error *e
     return status;
 }
 
+// A graph of forward and backward with so many layers recomputed, lowered and planned; replaces the part's.
+static mosa_status plan_training(mosa_step *step, const mosa_graph *both, int n_forward, int layers, int *n_layers,
+                                 mosa_error *err) {
+    step_part *part = &step->parts[STEP_TRAIN];
+    mosa_graph *again = NULL;
+    mosa_plan_destroy(part->plan);
+    mosa_graph_destroy(part->graph);
+    part->plan = NULL;
+    part->graph = NULL;
+    MOSA_TRY(mosa_pass_recompute(both, n_forward, layers, n_layers, &again, err));
+    mosa_status status = step->backend->ops->lower(step->backend, again, &part->graph, err);
+    mosa_graph_destroy(again);
+    if (status != MOSA_OK) return status;
+    step->memory.recomputed = layers;
+    return mosa_plan_create(part->graph, step->options.max_rows, &part->plan, err);
+}
+
+// The fewest recomputed layers that fit the budget.
+static mosa_status fit_training(mosa_step *step, const mosa_graph *both, int n_forward, mosa_error *err) {
+    const step_part *part = &step->parts[STEP_TRAIN];
+    int64_t budget = step->options.activation_bytes;
+    int few = 0, many, n_layers;
+    MOSA_TRY(plan_training(step, both, n_forward, 0, &n_layers, err));
+    if (budget <= 0 || part->plan->arena_bytes <= budget) return MOSA_OK;
+    many = n_layers;
+    MOSA_TRY(plan_training(step, both, n_forward, many, &n_layers, err));
+    if (part->plan->arena_bytes > budget) {
+        (void)mosa_fail(
+            err, MOSA_ELIMIT,
+            "activations of %d rows take %.1f MB even when every layer is recomputed, the budget is %.1f MB",
+            step->options.max_rows, (double)part->plan->arena_bytes / 1e6, (double)budget / 1e6);
+        return mosa_hint(err, "take fewer rows per batch and accumulate gradients over more of them");
+    }
+    while (many - few > 1) { // `many` fits, `few` does not
+        int middle = few + (many - few) / 2;
+        MOSA_TRY(plan_training(step, both, n_forward, middle, &n_layers, err));
+        if (part->plan->arena_bytes <= budget)
+            many = middle;
+        else
+            few = middle;
+    }
+    return step->memory.recomputed == many ? MOSA_OK : plan_training(step, both, n_forward, many, &n_layers, err);
+}
+
 static mosa_status lower(mosa_step *step, int which, const mosa_graph *graph, mosa_error *err) {
     step_part *part = &step->parts[which];
     MOSA_TRY(step->backend->ops->lower(step->backend, graph, &part->graph, err));
@@ -38,7 +82,8 @@ static mosa_status make_parts(mosa_step *step, mosa_error *err) {
     mosa_status status;
     MOSA_TRY_GOTO(fuse(mosa_step_graph(step), &fused, err), done);
     MOSA_TRY_GOTO(mosa_pass_autodiff(fused, &wanted, &both, err), done);
-    MOSA_TRY_GOTO(lower(step, STEP_TRAIN, both, err), done);
+    MOSA_TRY_GOTO(fit_training(step, both, fused->n_nodes, err), done);
+    step->memory.activations += (size_t)step->parts[STEP_TRAIN].plan->arena_bytes;
     MOSA_TRY_GOTO(lower(step, STEP_FORWARD, fused, err), done);
     status = step->options.reference ? lower(step, STEP_REFERENCE, step->model.graph, err) : MOSA_OK;
 done:

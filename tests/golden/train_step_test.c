@@ -6,17 +6,23 @@
 //   train_vectors.py). A gradient is held by its length and its products with vectors of random signs: each product of
 //   the difference must stay below 3e-5 of the length.
 // packing: rows of two segments in one batch give what they give in two runs, bit for bit; 1 and 2 threads too.
-// lora: an adapter that is nothing yet changes nothing, the base being quantised or not.
+// recomputed: a budget that recomputes layers gives the same bits.
+// lora: an adapter that is nothing yet changes nothing. Its gradients are those that the chain rule makes of the
+// gradient
+//   of the merged matrix, and once exported and served it has the bits that it was trained with, the base being
+//   quantised or not.
 #include "backend/backend.h"
 #include "base/rng.h"
 #include "codec/json.h"
 #include "mosa/mosa.h"
+#include "train/export.h"
 #include "train/step.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #define FOLDER MOSA_SOURCE_ROOT "/tests/golden/families/"
 
@@ -82,9 +88,11 @@ static bool hear(void *user, const mosa_event *event) {
     return true;
 }
 
-static mosa_status serve(const char *path, const int32_t *tokens, int n, heard *h, mosa_error *err) {
+static mosa_status serve(const char *path, const char *adapter, const int32_t *tokens, int n, heard *h,
+                         mosa_error *err) {
     mosa_engine *engine;
     mosa_engine_options options = {.model = path, .kv_type = "f16", .max_sequences = 1, .context_tokens = ROWS_MAX};
+    options.max_adapters = adapter ? 1 : 0;
     MOSA_TRY(mosa_engine_open(&options, &engine, err));
     mosa_request request = mosa_request_default();
     request.tokens = tokens;
@@ -93,7 +101,9 @@ static mosa_status serve(const char *path, const int32_t *tokens, int n, heard *
     request.ignore_eos = true;
     request.prompt_logprobs = true;
     request.top_logprobs = 0;
-    mosa_status status = mosa_engine_generate(engine, &request, hear, h, err);
+    request.adapter = adapter ? "a" : NULL;
+    mosa_status status = adapter ? mosa_engine_adapter_load(engine, "a", adapter, err) : MOSA_OK;
+    if (status == MOSA_OK) status = mosa_engine_generate(engine, &request, hear, h, err);
     mosa_engine_close(engine);
     return status;
 }
@@ -116,8 +126,8 @@ static void check_served(mosa_backend *backend, const char *name, const char *pa
     options.context = ROWS_MAX;
     add_segment(&x, tokens, short_n);
     add_segment(&x, tokens, n);
-    mosa_status status = serve(path, tokens, n, &whole, &err);
-    if (status == MOSA_OK) status = serve(path, tokens, short_n, &part, &err);
+    mosa_status status = serve(path, NULL, tokens, n, &whole, &err);
+    if (status == MOSA_OK) status = serve(path, NULL, tokens, short_n, &part, &err);
     if (status == MOSA_OK) status = mosa_step_open(backend, &options, &step, &err);
     if (status == MOSA_OK) status = mosa_step_forward(step, &x.b, &stats, &err);
     int off = 0;
@@ -226,6 +236,30 @@ static void check_packing(mosa_step *step, const char *name, const batch *x, con
     report(name, "packed rows are those of segments alone", worst == 0, worst);
 }
 
+// The tightest of a row of budgets that can be kept, and that recomputes something.
+static void check_recomputed(mosa_backend *backend, const char *name, mosa_step_options options, const batch *x,
+                             mosa_step *kept, const mosa_step_stats *stats) {
+    static mosa_step_stats again[ROWS_MAX];
+    mosa_error err = {0};
+    mosa_step *step = NULL;
+    size_t all = mosa_step_memory_of(kept).activations, bytes = mosa_step_params(kept)->elements * sizeof(float);
+    for (int percent = 30; percent < 100 && !step; percent += 2) {
+        options.activation_bytes = (int64_t)all * percent / 100;
+        if (mosa_step_open(backend, &options, &step, &err) != MOSA_OK) step = NULL;
+    }
+    if (!step || mosa_step_memory_of(step).recomputed == 0) {
+        report(name, "a budget recomputes layers", false, 0);
+    } else if (run_alone(step, &x->b, again, &err) != MOSA_OK) {
+        give_up(name, &err);
+    } else {
+        bool same = memcmp(mosa_step_grads(step), mosa_step_grads(kept), bytes) == 0 &&
+                    memcmp(stats, again, (size_t)x->b.rows * sizeof *stats) == 0;
+        report(name, "recomputed layers give the same bits, in this part of the memory", same,
+               (double)mosa_step_memory_of(step).activations / (double)all);
+    }
+    mosa_step_close(step);
+}
+
 static void check_vectors(mosa_backend *backend, mosa_backend *single, const char *name, const json_t *expected) {
     char path[PATH_BYTES];
     mosa_error err = {0};
@@ -246,12 +280,152 @@ static void check_vectors(mosa_backend *backend, mosa_backend *single, const cha
         bool same = memcmp(mosa_step_grads(step), mosa_step_grads(other), bytes) == 0 &&
                     memcmp(stats, again, (size_t)x.b.rows * sizeof *stats) == 0;
         report(name, "one thread gives the bits of two", same, 0);
+        check_recomputed(backend, name, options, &x, step, stats);
         check_packing(other, name, &x, stats);
     } else {
         give_up(name, &err);
     }
     mosa_step_close(step);
     mosa_step_close(other);
+}
+
+// ---- lora
+
+static void fill_b(mosa_step *step) {
+    const mosa_params *params = mosa_step_params(step);
+    for (size_t p = 0; p < params->count; p++)
+        for (int64_t i = 0; mosa_step_origin_of(step, p).lora == 2 && i < params->items[p].n; i++)
+            mosa_step_weights(step)[params->items[p].offset + (size_t)i] =
+                (float)(0.05 * sign_of(p + 50, i) * (double)(i % 7 + 1));
+}
+
+typedef struct pair {
+    int64_t rank, rows, columns;
+    const float *a, *b, *da, *db;
+    float *w;
+    const float *dw;
+} pair;
+
+static bool find_pair(mosa_step *lora, mosa_step *full, size_t p, pair *out) {
+    const mosa_params *params = mosa_step_params(lora), *whole = mosa_step_params(full);
+    if (mosa_step_origin_of(lora, p).lora != 1) return false;
+    char name[256];
+    snprintf(name, sizeof name, "%s", params->items[p].name);
+    name[strlen(name) - 1] = 'b';
+    const mosa_param *a = &params->items[p], *b = &params->items[mosa_params_find(params, name)];
+    int64_t w = mosa_params_find(whole, mosa_step_origin_of(lora, p).tensor);
+    if (w < 0) return false;
+    *out = (pair){.rank = a->dims[0], .rows = b->dims[0], .columns = a->dims[1]};
+    out->a = mosa_step_weights(lora) + a->offset;
+    out->b = mosa_step_weights(lora) + b->offset;
+    out->da = mosa_step_grads(lora) + a->offset;
+    out->db = mosa_step_grads(lora) + b->offset;
+    out->w = mosa_step_weights(full) + whole->items[w].offset;
+    out->dw = mosa_step_grads(full) + whole->items[w].offset;
+    return true;
+}
+
+static void merge(const pair *m, double scale) {
+    for (int64_t r = 0; r < m->rows; r++)
+        for (int64_t c = 0; c < m->columns; c++) {
+            double sum = 0;
+            for (int64_t j = 0; j < m->rank; j++)
+                sum += (double)m->b[r * m->rank + j] * (double)m->a[j * m->columns + c];
+            m->w[r * m->columns + c] = (float)((double)m->w[r * m->columns + c] + scale * sum);
+        }
+}
+
+// da = s B^T dW, db = s dW A^T.
+static double pair_distance(const pair *m, double scale) {
+    double error = 0, size = 0;
+    for (int64_t j = 0; j < m->rank; j++) {
+        for (int64_t c = 0; c < m->columns; c++) {
+            double sum = 0;
+            for (int64_t r = 0; r < m->rows; r++)
+                sum += (double)m->b[r * m->rank + j] * (double)m->dw[r * m->columns + c];
+            error += pow(scale * sum - (double)m->da[j * m->columns + c], 2);
+            size += pow(scale * sum, 2);
+        }
+        for (int64_t r = 0; r < m->rows; r++) {
+            double sum = 0;
+            for (int64_t c = 0; c < m->columns; c++)
+                sum += (double)m->dw[r * m->columns + c] * (double)m->a[j * m->columns + c];
+            error += pow(scale * sum - (double)m->db[r * m->rank + j], 2);
+            size += pow(scale * sum, 2);
+        }
+    }
+    return sqrt(error / fmax(size, 1e-20));
+}
+
+static void check_chain_rule(mosa_backend *backend, const char *name, const char *path, const int32_t *tokens, int n) {
+    mosa_error err = {0};
+    mosa_step *lora = NULL, *full = NULL;
+    static mosa_step_stats stats[ROWS_MAX];
+    batch x = {.b = {.rows = 0}};
+    mosa_step_options small = options_of(path, MOSA_STEP_LORA), whole = options_of(path, MOSA_STEP_FULL);
+    small.kv = whole.kv = MOSA_F32;
+    add_segment(&x, tokens, n);
+    mosa_status status = mosa_step_open(backend, &small, &lora, &err);
+    if (status == MOSA_OK) status = mosa_step_open(backend, &whole, &full, &err);
+    if (status == MOSA_OK) fill_b(lora);
+    pair m;
+    for (size_t p = 0; status == MOSA_OK && p < mosa_step_params(lora)->count; p++)
+        if (find_pair(lora, full, p, &m)) merge(&m, 2);
+    if (status == MOSA_OK) status = mosa_step_refresh(lora, false, 0, 0, &err);
+    if (status == MOSA_OK) status = mosa_step_refresh(full, false, 0, 0, &err);
+    if (status == MOSA_OK) status = run_alone(lora, &x.b, stats, &err);
+    if (status == MOSA_OK) status = run_alone(full, &x.b, stats, &err);
+    double worst = 0;
+    int pairs = 0;
+    for (size_t p = 0; status == MOSA_OK && p < mosa_step_params(lora)->count; p++)
+        if (find_pair(lora, full, p, &m)) {
+            worst = fmax(worst, pair_distance(&m, 2));
+            pairs++;
+        }
+    if (status == MOSA_OK)
+        report(name, "gradients of pairs by the chain rule", pairs > 0 && worst <= 3e-5, worst);
+    else
+        give_up(name, &err);
+    mosa_step_close(lora);
+    mosa_step_close(full);
+}
+
+static void check_adapter(mosa_backend *backend, const char *name, const char *path, const int32_t *tokens, int n) {
+    char folder[] = "/tmp/mosa-train-step-XXXXXX";
+    mosa_error err = {0};
+    mosa_step *step = NULL;
+    const mosa_step_stats *stats;
+    heard h = {.n = 0};
+    batch x = {.b = {.rows = 0}};
+    mosa_step_options options = options_of(path, MOSA_STEP_LORA);
+    options.context = ROWS_MAX;
+    add_segment(&x, tokens, n);
+    mosa_status status = mosa_step_open(backend, &options, &step, &err);
+    if (status == MOSA_OK) fill_b(step);
+    if (status == MOSA_OK) status = mosa_step_refresh(step, false, 0, 0, &err);
+    if (status == MOSA_OK) status = mosa_step_run(step, &x.b, &stats, &err);
+    mosa_export how = {.step = step, .base = path, .rank = options.lora_rank, .alpha = options.lora_alpha};
+    if (!mkdtemp(folder)) status = mosa_fail(&err, MOSA_EIO, "no folder for the adapter");
+    if (status == MOSA_OK) status = mosa_export_peft(&how, folder, &err);
+    if (status == MOSA_OK) status = serve(path, folder, tokens, n, &h, &err);
+    int off = status == MOSA_OK ? differing(stats, &h, 0, n) : 0;
+    if (status == MOSA_OK)
+        report(name, "a served adapter has the bits that it was trained with", off == 0 && h.n == n - 1, off);
+    else
+        give_up(name, &err);
+    char command[128];
+    snprintf(command, sizeof command, "rm -rf %s", folder);
+    if (system(command) != 0) printf("      %s is left\n", folder);
+    mosa_step_close(step);
+}
+
+// Whose adapters the engine takes whole, in names that PEFT has.
+static bool has_plain_adapters(const char *name) {
+    static const char *const names[] = {"small-llama",  "small-mistral", "small-qwen2", "small-qwen3",
+                                        "small-gemma2", "small-gemma3",  "small-phi3",  "small-granite"};
+    for (size_t i = 0; i < MOSA_COUNT(names); i++)
+        if (strcmp(name, names[i]) == 0) return true;
+    return false;
 }
 
 static void check_family(mosa_backend *backend, mosa_backend *single, const char *name, const json_t *vectors) {
@@ -274,6 +448,8 @@ static void check_family(mosa_backend *backend, mosa_backend *single, const char
         snprintf(path, sizeof path, FOLDER "%s/%s", name, strcmp(model, ".") == 0 ? "" : model);
         snprintf(label, sizeof label, "%s %s", name, kind);
         check_served(backend, label, path, prompt, n, plain ? MOSA_STEP_FULL : MOSA_STEP_LORA);
+        if (strcmp(kind, "hf") == 0 && !strstr(name, "phi3")) check_chain_rule(backend, label, path, prompt, n);
+        if (has_plain_adapters(name)) check_adapter(backend, label, path, prompt, n);
     }
     json_decref(expected);
     if (vectors) check_vectors(backend, single, name, vectors);
