@@ -109,7 +109,8 @@ mosa_status mosa_rounds_run(const mosa_rounds *rounds, mosa_error *err) {
     run r = {.rounds = rounds};
     mosa_status status = set_up(&r, err);
     if (status == MOSA_OK) status = run_rounds(&r, err);
-    for (size_t i = 0; rounds->finish && r.states && i < ROUND_RECORDS; i++) rounds->finish(r.items[i].state);
+    bool whole = r.readers && r.items && r.states; // else no item has a state yet
+    for (size_t i = 0; rounds->finish && whole && i < ROUND_RECORDS; i++) rounds->finish(r.items[i].state);
     for (size_t i = 0; r.readers && i < r.n_files; i++) mosa_reader_close(r.readers[i]);
     mosa_data_files_free(r.files, r.n_files);
     free(r.readers);
