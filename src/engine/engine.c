@@ -15,6 +15,7 @@ enum {
     SEQUENCES_DEFAULT = 32,
     QUEUED_DEFAULT = 1024,
     ROWS_DEFAULT = 512,
+    ROWS_DEFAULT_GPU = 2048, // 512 fill a quarter of its multiprocessors in some products
     DRAFT_DEFAULT = 8,
     DRAFT_MAX = 64,
     OUTPUTS_MAX = 64,
@@ -32,7 +33,7 @@ static mosa_status check_options(mosa_engine_options *o, mosa_error *err) {
     if (!o->kv_type) o->kv_type = "f16";
     if (!o->max_sequences) o->max_sequences = SEQUENCES_DEFAULT;
     if (!o->max_queued) o->max_queued = QUEUED_DEFAULT;
-    if (!o->max_batch_tokens) o->max_batch_tokens = ROWS_DEFAULT;
+    if (!o->max_batch_tokens) o->max_batch_tokens = strncmp(o->device, "cpu", 3) ? ROWS_DEFAULT_GPU : ROWS_DEFAULT;
     if (o->draft_model && !*o->draft_model) o->draft_model = NULL;
     if (!o->speculate) o->speculate = o->draft_model ? "draft" : "off";
     if (!o->draft_tokens) o->draft_tokens = DRAFT_DEFAULT;
