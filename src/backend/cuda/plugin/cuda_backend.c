@@ -190,9 +190,8 @@ static mosa_status open_device(const mosa_backend_options *options, int index, m
     if (!cuda) return mosa_fail(err, MOSA_ENOMEM, "cuda: out of memory");
     cuda->base.ops = &cuda_ops;
     cuda->device = index;
-    (void)snprintf(cuda->description, sizeof cuda->description,
-                   "cuda:%d: %s, %d multiprocessors, %.1f GiB, compute %d.%d", index, device.name,
-                   device.multiprocessors, (double)device.memory_bytes / (1 << 30), device.major, device.minor);
+    (void)snprintf(cuda->description, sizeof cuda->description, "cuda:%d: %s, %.1f GiB, compute %d.%d", index,
+                   device.name, (double)device.memory_bytes / (1 << 30), device.major, device.minor);
     mosa_status status = prepare(cuda, err);
     if (status == MOSA_OK)
         *out = &cuda->base;

@@ -10,8 +10,9 @@ static bool supports(mosa_op op, const void *context) {
 
 #ifdef MOSA_CUDA_LINEAR
 static int layout_of(mosa_dtype weight_dtype, int64_t k, const void *context) {
-    (void)weight_dtype, (void)k, (void)context;
-    return MOSA_CUDA_ROWS_BF16;
+    (void)weight_dtype, (void)context;
+    // Inputs of their own lie slot after slot: where K does not fill 16 bytes, LINEAR makes its copies itself.
+    return k % 8 == 0 ? MOSA_CUDA_ROWS_BF16 : -1;
 }
 
 static int64_t row_bytes(int layout, int64_t k, const void *context) {
