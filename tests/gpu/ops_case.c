@@ -52,6 +52,11 @@ mosa_value ops_state(ops_build *b, const mosa_kv_spec *spec) {
     return mosa_graph_state(b->graph, "kv");
 }
 
+mosa_value ops_grads(ops_build *b) {
+    b->has_grads = b->whole_only = true;
+    return mosa_graph_state(b->graph, "grads");
+}
+
 // Blocks of types that nothing here writes: random bytes with plausible scales.
 static void random_blocks(mosa_dtype dtype, unsigned char *data, size_t bytes, uint64_t seed) {
     size_t block = mosa_dtype_traits_of(dtype)->block_bytes;
@@ -112,10 +117,17 @@ typedef struct session {
     mosa_exec *exec;
     mosa_kv *kv;
     mosa_adapter *adapters[ADAPTERS];
+    mosa_grads grads;
+    int64_t grad_at[OPS_WEIGHTS_MAX];
     int64_t out_at[4], columns; // where each output begins in a row of results; 4-byte words
 } session;
 
+static int64_t result_words(const session *s) { // rows, then gradients
+    return OPS_ROWS * s->columns + s->grads.count;
+}
+
 static void close_session(session *s) {
+    free(s->grads.data);
     const mosa_backend_ops *ops = s->backend->ops;
     ops->exec_destroy(s->backend, s->exec);
     for (int i = 0; i < s->build->n_weights; i++)
@@ -174,6 +186,13 @@ static mosa_status open_session(session *s, mosa_backend *backend, const ops_bui
         MOSA_TRY(ops->kv_create(backend, &spec, &s->kv, err));
     }
     for (int i = 0; b->adapter_rank && i < ADAPTERS; i++) MOSA_TRY(make_adapter(s, i, err));
+    for (int i = 0; b->has_grads && i < b->n_weights; i++) {
+        s->grad_at[i] = s->grads.count;
+        s->grads.count += (b->weights[i].view.n_elements + 15) / 16 * 16;
+    }
+    s->grads.n_slots = b->n_weights;
+    s->grads.offset = s->grad_at;
+    s->grads.data = calloc((size_t)s->grads.count + 1, sizeof(float));
     MOSA_TRY(ops->exec_create(backend, s->plan, s->weights, &s->exec, err));
     for (int i = 0; i < s->lowered->n_outputs; i++) {
         s->out_at[i] = s->columns;
@@ -233,7 +252,7 @@ static mosa_status step(session *s, const part *parts, int n_parts, void **input
     fill_inputs(s->build, parts, n_parts, rows, inputs);
     const void *outputs[4] = {NULL};
     mosa_kv *states[2] = {s->kv, NULL};
-    mosa_bindings bindings = {(const void *const *)inputs, states, outputs};
+    mosa_bindings bindings = {(const void *const *)inputs, states, outputs, NULL, &s->grads};
     MOSA_TRY(s->backend->ops->exec_run(s->exec, &batch, &bindings, err));
     for (int o = 0; o < s->lowered->n_outputs; o++) {
         int64_t words = s->plan->row_stride[s->lowered->outputs[o]] / 4, row = 0;
@@ -273,7 +292,8 @@ static uint32_t *run(session *s, schedule how, mosa_error *err) {
     void *inputs[OPS_INPUTS_MAX] = {NULL};
     int32_t done[OPS_SEQUENCES] = {0};
     part parts[OPS_SEQUENCES];
-    uint32_t *results = calloc((size_t)OPS_ROWS * (size_t)s->columns + 1, sizeof *results);
+    uint32_t *results = calloc((size_t)result_words(s) + 1, sizeof *results);
+    for (int64_t i = 0; i < s->grads.count; i++) s->grads.data[i] = noise(99, (uint64_t)i, 1);
     for (int i = 0; i < s->build->n_inputs; i++)
         inputs[i] = calloc((size_t)OPS_ROWS * (size_t)s->build->inputs[i].columns, 4);
     mosa_status status = MOSA_OK;
@@ -283,6 +303,7 @@ static uint32_t *run(session *s, schedule how, mosa_error *err) {
         status = step(s, parts, count, inputs, results, err);
     }
     for (int i = 0; i < s->build->n_inputs; i++) free(inputs[i]);
+    memcpy(results + OPS_ROWS * s->columns, s->grads.data, (size_t)s->grads.count * sizeof(float));
     if (status == MOSA_OK) return results;
     free(results);
     return NULL;
@@ -347,8 +368,20 @@ static double error_of(const session *s, const uint32_t *want, const uint32_t *g
     return errors[strays];
 }
 
+// The largest error of a gradient over the root mean square of all.
+static double grad_error_of(const session *s, const uint32_t *want, const uint32_t *got) {
+    double squares = 0, largest = 0;
+    for (int64_t i = OPS_ROWS * s->columns; i < result_words(s); i++) {
+        double difference = fabs((double)as_float(want[i]) - as_float(got[i]));
+        if (!(difference <= largest)) largest = isnan(difference) ? INFINITY : difference;
+        squares += (double)as_float(want[i]) * as_float(want[i]);
+    }
+    return largest / (sqrt(squares / (double)(s->grads.count + 1)) + 1e-30);
+}
+
 static bool compare(const ops_case *c, const session *s, const uint32_t *want, uint32_t *const got[SCHEDULES]) {
-    double error = error_of(s, want, got[WHOLE], c->strays);
+    double error = error_of(s, want, got[WHOLE], c->strays), grad_error = grad_error_of(s, want, got[WHOLE]);
+    if (grad_error > error) error = grad_error;
     bool near = error <= c->limit, same = true;
     for (int how = ONE_BY_ONE; how < SCHEDULES; how++)
         same = same && (!got[how] || !memcmp(got[WHOLE], got[how], (size_t)(OPS_ROWS * s->columns) * 4));

@@ -35,6 +35,7 @@ typedef struct ops_build {
     int adapter_rank;     // > 0: LORA behind every LINEAR, and adapters on two of the sequences
     bool whole_only;      // all rows in one run alone
     bool whole_sequences; // sequences are not cut
+    bool has_grads;       // gradients of all weights are kept, added to noise
 } ops_build;
 
 typedef struct ops_case {
@@ -50,6 +51,7 @@ mosa_value ops_ids(ops_build *b, int32_t bound);
 mosa_value ops_positions(ops_build *b);
 mosa_value ops_reversed(ops_build *b); // the rows of the run, last first
 mosa_value ops_state(ops_build *b, const mosa_kv_spec *spec);
+mosa_value ops_grads(ops_build *b); // the state of gradients
 mosa_value ops_weight_of(ops_build *b, mosa_dtype dtype, mosa_shape shape, float scale, float offset);
 
 typedef struct ops_totals {

@@ -6,6 +6,7 @@
 // Exits 77 when the device cannot be opened. Limits allow for matrices and attention that multiply bf16 or f16;
 // LINEAR's own floats are exact in bf16, so that only sums are rounded.
 #include "ops_case.h"
+#include "ops_grads.h"
 #include "ops_models.h"
 
 #include "base/clock.h"
@@ -347,6 +348,7 @@ int main(int argc, char **argv) {
     check_all(row_cases, MOSA_COUNT(row_cases), part, device, reference, &totals);
     check_all(matrix_cases, MOSA_COUNT(matrix_cases), part, device, reference, &totals);
     check_all(attention_cases, MOSA_COUNT(attention_cases), part, device, reference, &totals);
+    check_all(ops_grad_cases, (size_t)ops_n_grad_cases, part, device, reference, &totals);
     check_all(ops_model_cases, (size_t)ops_n_model_cases, part, device, reference, &totals);
     printf("%d passed, %d failed, %d skipped in %.1f s\n", totals.passed, totals.failed, totals.skipped,
            (double)(mosa_clock_ns() - begin) / 1e9);

@@ -148,6 +148,7 @@ static const mosa_backend_ops cuda_ops = {
     .weight_create = mosa_cuda_weight_create,
     .weight_destroy = mosa_cuda_weight_destroy,
     .weight_bytes = mosa_cuda_weight_bytes,
+    .weight_refresh = mosa_cuda_weight_refresh,
     .kv_create = mosa_cuda_kv_create,
     .kv_destroy = mosa_cuda_kv_destroy,
     .kv_page_bytes = mosa_cuda_kv_page_bytes,

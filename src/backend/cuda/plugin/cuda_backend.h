@@ -15,6 +15,7 @@ typedef struct mosa_cuda_backend {
     cudaStream_t stream;        // of steps
     cudaStream_t upload_stream; // of weights and adapters
     mosa_cuda_kernel kernels[MOSA_OP_COUNT];
+    uint64_t generation; // counts weight_refresh: pointers in captured steps may be stale
     char description[256];
 } mosa_cuda_backend;
 
@@ -38,6 +39,7 @@ mosa_status mosa_cuda_lower(mosa_backend *backend, const mosa_graph *graph, mosa
 mosa_status mosa_cuda_weight_create(mosa_backend *backend, const mosa_tensor_view *view, unsigned uses,
                                     mosa_weight **out, mosa_error *err);
 void mosa_cuda_weight_destroy(mosa_backend *backend, mosa_weight *weight);
+void mosa_cuda_weight_refresh(mosa_backend *backend, mosa_weight *weight);
 size_t mosa_cuda_weight_bytes(const mosa_weight *weight);
 
 mosa_status mosa_cuda_kv_create(mosa_backend *backend, const mosa_kv_spec *spec, mosa_kv **out, mosa_error *err);

@@ -16,9 +16,10 @@ static mosa_status check_weight(const mosa_exec *exec, const mosa_node *node, in
     if (!name) name = "(unnamed)";
     if (!weight) return mosa_fail(err, MOSA_EINVALID, "weight %.200s is missing", name);
     MOSA_TRY(mosa_check_weight_view(graph, node, operand, &weight->view, err));
-    bool ready = node->op == MOSA_OP_EMBED                     ? weight->table != NULL
-                 : operand == mosa_op_matrix_operand(node->op) ? weight->packed || weight->table
-                                                               : weight->vector != NULL;
+    bool table = operand == mosa_op_table_operand(node->op), matrix = operand == mosa_op_matrix_operand(node->op);
+    bool ready = table || matrix || weight->vector;
+    if (table) ready &= weight->table != NULL;
+    if (matrix) ready &= weight->packed || weight->table;
     if (ready) return MOSA_OK;
     return mosa_fail(err, MOSA_EINVALID, "weight %.200s was not made for its use in %s", name,
                      mosa_op_get(node->op)->name);
@@ -43,6 +44,7 @@ static mosa_status bind_operand(mosa_exec *exec, int32_t n, int operand, mosa_we
             exec->adapter_slot = value->slot;
             return MOSA_OK;
         }
+        if (mosa_op_adds_gradients(node->op)) exec->grads_slot = value->slot;
         __attribute__((fallthrough));
     default:
         exec->patches[exec->n_patches++] = (mosa_cuda_patch){n, operand, value->slot, value->kind};
@@ -66,7 +68,8 @@ static mosa_status bind_node(mosa_exec *exec, int32_t n, mosa_weight *const *wei
         args->out[i] = exec->memory + plan->offset[node->out[i]];
         args->out_stride[i] = plan->row_stride[node->out[i]];
     }
-    exec->uses_segments |= mosa_op_get(node->op)->stateful;
+    exec->uses_segments |= node->op == MOSA_OP_ATTENTION_DX || node->op == MOSA_OP_ATTENTION_DSINKS ||
+                           (mosa_op_get(node->op)->stateful && !mosa_op_adds_gradients(node->op));
     if (mosa_index_check_of(plan->graph, node, &exec->checks[exec->n_checks])) exec->n_checks++;
     return MOSA_OK;
 }
@@ -166,7 +169,7 @@ mosa_status mosa_cuda_exec_create(mosa_backend *backend, const mosa_plan *plan, 
     if (!exec) return mosa_fail(err, MOSA_ENOMEM, "cuda: out of memory");
     exec->cuda = (mosa_cuda_backend *)backend;
     exec->plan = plan;
-    exec->adapter_slot = -1;
+    exec->adapter_slot = exec->grads_slot = -1;
     const char *graphs = getenv("MOSA_CUDA_GRAPHS");
     exec->graphs_off = graphs && strcmp(graphs, "0") == 0;
     mosa_status status = allocate(exec, err);
@@ -202,6 +205,7 @@ void mosa_cuda_exec_destroy(mosa_backend *backend, mosa_exec *exec) {
     for (int i = 0; exec->gathers && i < exec->plan->graph->n_inputs; i++) (void)cudaFree(exec->gathers[i].to);
     if (exec->sent) (void)cudaEventDestroy(exec->sent);
     mosa_cuda_draws_destroy(exec->draws);
+    (void)cudaFree(exec->grads);
     free(exec->gathers);
     free(exec->out_at);
     free(exec->input_at);

@@ -27,6 +27,7 @@ typedef struct mosa_cuda_graph_key {
     int32_t max_position;                       // rounded up
     bool fetches;                               // outputs are copied to the host
     const mosa_kv *state;                       // of the first state
+    uint64_t generation;                        // of the weights
     const void *sources[MOSA_CUDA_SOURCES_MAX]; // of inputs that are rows of another exec, by slot
 } mosa_cuda_graph_key;
 
@@ -68,6 +69,10 @@ struct mosa_exec {
     mosa_cuda_batch batch; // of this run
     bool uses_segments;
     int32_t adapter_slot; // of the state that LORA nodes read, -1 when there are none
+    int32_t grads_slot;   // of the state that gradients are added to, likewise
+    float *grads;         // device: gradients of a run, laid out as the caller's; made when a run first has some
+    int64_t grads_count;
+    const mosa_grads *bound_grads; // of this run
     mosa_cuda_graph graphs[MOSA_CUDA_GRAPHS_MAX];
     int n_graphs;
     uint64_t runs;
@@ -90,6 +95,8 @@ mosa_status mosa_cuda_exec_reserve_scratch(mosa_exec *exec, int64_t rows, int64_
 void mosa_cuda_exec_forget_graphs(mosa_exec *exec);
 // The device's rows of an output, and their width, when it is made of f32 rows; NULL otherwise.
 const float *mosa_cuda_exec_rows(const mosa_exec *exec, int output, int64_t *width);
+// The part of the gradients of a node's weight, on the device; NULL when none is kept.
+float *mosa_cuda_exec_grad(const mosa_exec *exec, const mosa_node *node);
 void mosa_cuda_draws_destroy(struct mosa_cuda_draws *draws); // NULL-safe
 
 #endif

@@ -52,7 +52,8 @@ typedef struct mosa_cuda_args {
     const mosa_node *node;
     int32_t rows; // rows of the node: of its first output, or of its first input when that is a state
     const void *in[MOSA_NODE_INPUTS_MAX]; // activations: device pointer to row 0; weights: mosa_weight* (host struct);
-                                          // states: mosa_kv* (host struct)
+                                          // states: mosa_kv* (host struct), or of gradients a device float*: the
+                                          // part of attrs2.grad.slot, NULL without one
     void *out[MOSA_NODE_OUTPUTS_MAX];     // device; states: the same mosa_kv*
     int64_t in_stride[MOSA_NODE_INPUTS_MAX]; // bytes between rows of activations
     int64_t out_stride[MOSA_NODE_OUTPUTS_MAX];

@@ -32,13 +32,13 @@ static mosa_status check_states(const mosa_exec *exec, const mosa_batch *batch, 
                                 mosa_error *err) {
     const mosa_graph *graph = exec->plan->graph;
     for (int i = 0; i < graph->n_states; i++) {
-        if (i == exec->adapter_slot) continue;
+        if (i == exec->adapter_slot || i == exec->grads_slot) continue;
         if (!bindings->states || !bindings->states[i]) return mosa_fail(err, MOSA_EINVALID, "state %d is missing", i);
         MOSA_TRY(mosa_check_pages(&bindings->states[i]->spec, batch, err));
     }
     for (int i = 0; i < exec->n_patches; i++) {
         const mosa_cuda_patch *p = &exec->patches[i];
-        if (p->kind == MOSA_VALUE_STATE)
+        if (p->kind == MOSA_VALUE_STATE && p->slot != exec->grads_slot)
             MOSA_TRY(mosa_check_state(&graph->nodes[p->node], &bindings->states[p->slot]->spec, p->slot, err));
     }
     return MOSA_OK;
@@ -71,6 +71,22 @@ static mosa_status find_sources(mosa_exec *exec, const mosa_batch *batch, const 
     return MOSA_OK;
 }
 
+static mosa_status check_grads(const mosa_exec *exec, const mosa_bindings *bindings, mosa_error *err) {
+    const mosa_graph *graph = exec->plan->graph;
+    if (exec->grads_slot < 0) return MOSA_OK;
+    if (!bindings->grads) return mosa_fail(err, MOSA_EINVALID, "state %d is missing", exec->grads_slot);
+    const mosa_grads *grads = bindings->grads;
+    for (int n = 0; n < graph->n_nodes; n++) {
+        const mosa_node *node = &graph->nodes[n];
+        if (!mosa_op_adds_gradients(node->op) || node->attrs2.grad.slot < 0) continue;
+        int32_t slot = node->attrs2.grad.slot;
+        int64_t offset = slot < grads->n_slots ? grads->offset[slot] : -1;
+        if (offset < 0 || offset > grads->count - node->attrs2.grad.elements)
+            return mosa_fail(err, MOSA_EINVALID, "there is no room for the gradient of weight %d", slot);
+    }
+    return MOSA_OK;
+}
+
 static mosa_status check(mosa_exec *exec, const mosa_batch *batch, const mosa_bindings *bindings, mosa_error *err) {
     const mosa_graph *graph = exec->plan->graph;
     for (int i = 0; i < graph->n_inputs; i++)
@@ -81,6 +97,7 @@ static mosa_status check(mosa_exec *exec, const mosa_batch *batch, const mosa_bi
     for (int c = 0; c < exec->n_checks; c++)
         MOSA_TRY(mosa_check_index(&exec->checks[c], batch->rows, bindings->inputs[exec->checks[c].slot], err));
     MOSA_TRY(check_states(exec, batch, bindings, err));
+    MOSA_TRY(check_grads(exec, bindings, err));
     if (exec->adapter_slot < 0) return MOSA_OK;
     MOSA_TRY(mosa_check_adapter_numbers(batch, exec->plan->max_rows, err));
     for (int32_t a = 0; a < batch->n_adapters; a++)
@@ -220,7 +237,7 @@ static mosa_status capture(mosa_exec *exec, mosa_cuda_graph *graph, mosa_error *
 static bool may_capture(const mosa_exec *exec) {
     for (int i = MOSA_CUDA_SOURCES_MAX; i < exec->plan->graph->n_inputs; i++)
         if (exec->gathers[i].from) return false;
-    if (exec->plan->graph->n_states > (exec->adapter_slot < 0 ? 1 : 2)) return false;
+    if (exec->plan->graph->n_states > (exec->adapter_slot < 0 ? 1 : 2) || exec->grads_slot >= 0) return false;
     return !exec->graphs_off && !exec->profile && exec->batch.rows <= MOSA_CUDA_GRAPH_ROWS_MAX &&
            exec->batch.max_rows_of_segment <= 8;
 }
@@ -234,6 +251,7 @@ static mosa_cuda_graph_key key_of(const mosa_exec *exec, const mosa_bindings *bi
     key.n_adapters = batch->n_adapters;
     key.max_rows_of_segment = batch->max_rows_of_segment;
     key.max_position = batch->max_position;
+    key.generation = exec->cuda->generation;
     key.fetches = bindings->outputs != NULL;
     key.state = exec->plan->graph->n_states && bindings->states ? bindings->states[0] : NULL;
     for (int i = 0; i < exec->plan->graph->n_inputs && i < MOSA_CUDA_SOURCES_MAX; i++)
@@ -261,11 +279,10 @@ static mosa_status launch(mosa_exec *exec, const mosa_bindings *bindings, mosa_e
 }
 
 static mosa_status read_times(mosa_exec *exec, mosa_error *err) {
-    const mosa_plan *plan = exec->plan;
-    for (int i = 0; i < plan->graph->n_nodes; i++) {
+    for (int i = 0; i < exec->plan->graph->n_nodes; i++) {
         float ms = 0;
         MOSA_CUDA_TRY(cudaEventElapsedTime(&ms, exec->events[i], exec->events[i + 1]), "profile", err);
-        exec->times[plan->order[i]] = (int64_t)((double)ms * 1e6);
+        exec->times[exec->plan->order[i]] = (int64_t)((double)ms * 1e6);
     }
     return MOSA_OK;
 }
@@ -277,6 +294,37 @@ static void set_outputs(const mosa_exec *exec, const mosa_bindings *bindings) {
         bindings->outputs[i] = value->kind == MOSA_VALUE_INPUT ? bindings->inputs[value->slot]
                                                                : (const void *)(exec->host_out + exec->out_at[i]);
     }
+}
+
+// --- gradients ------------------------------------------------------------------------------------------------------
+
+float *mosa_cuda_exec_grad(const mosa_exec *exec, const mosa_node *node) {
+    int32_t slot = node->attrs2.grad.slot;
+    return slot < 0 ? NULL : exec->grads + exec->bound_grads->offset[slot];
+}
+
+// The caller's sums so far go up, and come back with the run's added: one order of additions for every run.
+static mosa_status send_grads(mosa_exec *exec, const mosa_grads *grads, mosa_error *err) {
+    exec->bound_grads = grads;
+    if (exec->grads_slot < 0) return MOSA_OK;
+    if (exec->grads_count < grads->count) {
+        (void)cudaFree(exec->grads);
+        exec->grads = NULL;
+        exec->grads_count = 0;
+        MOSA_TRY(mosa_cuda_alloc((void **)&exec->grads, (size_t)grads->count * sizeof(float), "gradients", err));
+        exec->grads_count = grads->count;
+    }
+    return mosa_cuda_upload(exec->grads, grads->data, (size_t)grads->count * sizeof(float), exec->cuda->stream, err);
+}
+
+static mosa_status fetch_grads(mosa_exec *exec, mosa_error *err) {
+    const mosa_grads *grads = exec->bound_grads;
+    if (exec->grads_slot < 0) return MOSA_OK;
+    MOSA_CUDA_TRY(cudaMemcpyAsync(grads->data, exec->grads, (size_t)grads->count * sizeof(float),
+                                  cudaMemcpyDeviceToHost, exec->cuda->stream),
+                  "gradients", err);
+    MOSA_CUDA_TRY(cudaStreamSynchronize(exec->cuda->stream), "gradients", err);
+    return MOSA_OK;
 }
 
 // Waits for nothing when the outputs stay on the device, so that the host goes on while it works.
@@ -291,12 +339,14 @@ mosa_status mosa_cuda_exec_run(mosa_exec *exec, const mosa_batch *batch, const m
         MOSA_CUDA_TRY(cudaHostAlloc((void **)&exec->host_out, exec->out_bytes ? exec->out_bytes : 1, 0),
                       "pinned memory for outputs", err);
     MOSA_CUDA_TRY(cudaEventSynchronize(exec->sent), "step", err);
+    MOSA_TRY(send_grads(exec, bindings->grads, err));
     MOSA_TRY(mosa_cuda_step_fill(exec, batch, bindings, &bytes, err));
     if (bytes)
         MOSA_CUDA_TRY(cudaMemcpyAsync(exec->step, exec->host_step, bytes, cudaMemcpyHostToDevice, stream), "step", err);
     MOSA_CUDA_TRY(cudaEventRecord(exec->sent, stream), "step", err);
     MOSA_TRY(launch(exec, bindings, err));
     exec->last_rows = batch->rows;
+    MOSA_TRY(fetch_grads(exec, err));
     if (bindings->outputs || exec->profile) MOSA_CUDA_TRY(cudaStreamSynchronize(stream), "step", err);
     if (exec->profile) MOSA_TRY(read_times(exec, err));
     if (bindings->outputs) set_outputs(exec, bindings);

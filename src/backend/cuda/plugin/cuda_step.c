@@ -114,6 +114,10 @@ static void set_pointers(mosa_exec *exec, const mosa_bindings *bindings) {
             args->in[p->operand] = gather->from ? (const char *)gather->to : exec->step + exec->input_at[p->slot];
             continue;
         }
+        if (p->slot == exec->grads_slot) {
+            args->in[p->operand] = mosa_cuda_exec_grad(exec, args->node);
+            continue;
+        }
         args->in[p->operand] = bindings->states[p->slot];
         for (int o = 0; o < args->node->n_out; o++)
             if (graph->values[args->node->out[o]].kind == MOSA_VALUE_STATE) args->out[o] = bindings->states[p->slot];

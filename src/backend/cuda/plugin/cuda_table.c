@@ -1,6 +1,7 @@
 // The kernel table: the plain kernels, overridden by what this plugin was built with.
 #include "backend/cuda/plugin/cuda_backend.h"
 #include "backend/cuda/plugin/cuda_rows.h"
+#include "backend/cuda/plugin/grad.h"
 
 #ifdef MOSA_CUDA_LINEAR
 // A matrix of a type that linear*.cu has no layout for is read as the file has it.
@@ -20,6 +21,7 @@ static cudaError_t expert_linear(const mosa_cuda_args *args, cudaStream_t stream
 
 void mosa_cuda_kernels(mosa_cuda_kernel table[MOSA_OP_COUNT]) {
     mosa_cuda_kernels_generic(table);
+    mosa_cuda_kernels_grad(table);
     table[MOSA_OP_QUANTIZE_ROWS] = (mosa_cuda_kernel){mosa_cuda_quantize_rows_launch, NULL};
 #ifdef MOSA_CUDA_LINEAR
     table[MOSA_OP_LINEAR] = (mosa_cuda_kernel){linear, mosa_cuda_linear_scratch_bytes};
@@ -29,5 +31,7 @@ void mosa_cuda_kernels(mosa_cuda_kernel table[MOSA_OP_COUNT]) {
     table[MOSA_OP_KV_WRITE] = (mosa_cuda_kernel){mosa_cuda_kv_write_launch, NULL};
     table[MOSA_OP_ROPE_KV_WRITE] = (mosa_cuda_kernel){mosa_cuda_rope_kv_write_launch, NULL};
     table[MOSA_OP_ATTENTION] = (mosa_cuda_kernel){mosa_cuda_attention_launch, mosa_cuda_attention_scratch_bytes};
+    table[MOSA_OP_ATTENTION_DX] =
+        (mosa_cuda_kernel){mosa_cuda_attention_dx_launch, mosa_cuda_attention_dx_scratch_bytes};
 #endif
 }

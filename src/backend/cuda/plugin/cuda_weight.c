@@ -106,13 +106,30 @@ mosa_status mosa_cuda_weight_create(mosa_backend *backend, const mosa_tensor_vie
     return status;
 }
 
-void mosa_cuda_weight_destroy(mosa_backend *backend, mosa_weight *weight) {
-    if (!weight) return;
-    (void)mosa_cuda_use(backend, NULL);
+static void release(mosa_weight *weight) {
     (void)cudaFree(weight->table);
     (void)cudaFree(weight->vector);
     (void)cudaFree(weight->packed);
+    weight->table = weight->packed = NULL;
+    weight->vector = NULL;
+    weight->device_bytes = 0;
+}
+
+void mosa_cuda_weight_destroy(mosa_backend *backend, mosa_weight *weight) {
+    if (!weight) return;
+    (void)mosa_cuda_use(backend, NULL);
+    release(weight);
     free(weight);
+}
+
+// Freed memory of the same sizes is there again, so this fails only with the device itself; a run then says so.
+void mosa_cuda_weight_refresh(mosa_backend *backend, mosa_weight *weight) {
+    mosa_cuda_backend *cuda = (mosa_cuda_backend *)backend;
+    (void)mosa_cuda_use(backend, NULL);
+    (void)cudaStreamSynchronize(cuda->stream);
+    release(weight);
+    cuda->generation++;
+    (void)make(cuda, weight, NULL);
 }
 
 size_t mosa_cuda_weight_bytes(const mosa_weight *weight) {
