@@ -135,6 +135,7 @@ static void run_tile(const mosa_gemm_isa *isa, const mosa_gemm *g, const block *
         tile.b = b->panels + j * b->k;
         tile.columns = panel_columns(isa, b, j);
         tile.c = g->c + row * g->ldc + b->n0 + j;
+        if (g->bias && b->k0 + b->k == g->k) tile.bias = g->bias + b->n0 + j;
         if (tile.add && j + isa->panel < b->n) prefetch_c(tile.c + isa->panel, g->ldc, rows, isa->panel);
         if (tile.add && j == 0) prefetch_c(tile.c + rows * g->ldc, g->ldc, rows, isa->panel);
         fn[rows](&tile);

@@ -14,13 +14,9 @@
 #ifndef MOSA_BACKEND_CPU_GEMM_H
 #define MOSA_BACKEND_CPU_GEMM_H
 
-#include "tensor/dtype.h"
+#include "backend/cpu/kernel.h"
 
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
-
-enum { MOSA_GEMM_SCRATCH_BYTES = 1 << 20 };
+enum { MOSA_GEMM_SCRATCH_BYTES = 544 * 1024 };
 
 typedef struct mosa_gemm {
     int64_t m, n, k;
@@ -32,12 +28,19 @@ typedef struct mosa_gemm {
     bool a_transposed, b_transposed;
     bool add;
     float alpha;
-    float *c; // c(i,j) = c[i * ldc + j]
+    const float *bias; // (n) added to the finished chains; or NULL
+    float *c;          // c(i,j) = c[i * ldc + j]
     int64_t ldc;
     void *scratch; // this thread's MOSA_GEMM_SCRATCH_BYTES, 64-byte aligned
 } mosa_gemm;
 
 typedef void (*mosa_gemm_fn)(const mosa_gemm *g, int thread, int n_threads);
+
+// Ops that are products, by such a function. Operands as graph.h says; weights are read as their files hold them.
+void mosa_cpu_linear_unpacked(const mosa_cpu_args *args, int thread, int n_threads, mosa_gemm_fn fn); // LINEAR
+void mosa_cpu_linear_dx(const mosa_cpu_args *args, int thread, int n_threads, mosa_gemm_fn fn);
+void mosa_cpu_linear_dw(const mosa_cpu_args *args, int thread, int n_threads, mosa_gemm_fn fn);
+void mosa_cpu_lora_add(const mosa_cpu_args *args, int thread, int n_threads, mosa_gemm_fn fn);
 
 void mosa_ref_gemm(const mosa_gemm *g, int thread, int n_threads);
 void mosa_avx2_gemm(const mosa_gemm *g, int thread, int n_threads);   // needs AVX2, FMA and F16C

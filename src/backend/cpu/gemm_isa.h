@@ -16,6 +16,7 @@ typedef struct mosa_gemm_tile {
     const float *b; // panel
     float *c;
     int64_t ldc;
+    const float *bias; // of the panel's columns, added at the end; or NULL
     int columns; // of the panel that exist: 1 to `panel`
     bool add;    // start from c, not from +0
 } mosa_gemm_tile;

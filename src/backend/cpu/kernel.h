@@ -15,7 +15,7 @@
 
 #include "backend/backend.h"
 
-enum { MOSA_CPU_SCRATCH_BYTES = 1 << 20 };
+enum { MOSA_CPU_SCRATCH_BYTES = 4 << 20 };
 enum { MOSA_ATTENTION_DX_ROWS_MAX = MOSA_CPU_SCRATCH_BYTES / 8 }; // of one segment
 
 // Rows of the batch that have an adapter, adapter by adapter: what LORA works through.

@@ -2,7 +2,7 @@
 //
 // Row r of the chunk's logits belongs to row (chunk * attrs.chunk + r) of the batch. Log-probabilities follow the order
 // of mosa_log_sum (math.h), as the sampler's do. dh sums over the vocabulary in order, dw over rows in order, each
-// element by one thread.
+// element by one thread. The fast forms multiply runs of rows that count, and the few between them whose dz is 0.
 #include "backend/cpu/linear_ce.h"
 
 #include "backend/cpu/math.h"
@@ -75,6 +75,86 @@ static void fast_logits(const chunk *c, int thread, int n_threads, mosa_linear_r
     }
 }
 
+// ---- runs of rows that count
+
+enum { GAP = 12 }; // rows that do not count and are worth less than to begin another product
+
+typedef struct run {
+    int64_t begin, end; // rows of the batch
+} run;
+
+// The next run at or behind `from`; begin == end: there is none.
+static run next_run(const chunk *c, int64_t from, bool gradient) {
+    run r = {from, from};
+    for (int64_t t = from; t < c->end && (r.end == r.begin || t - r.end <= GAP); t++) {
+        if (gradient ? coef_of(c, t) == 0 : c->labels[t] < 0) continue;
+        if (r.end == r.begin) r.begin = t;
+        r.end = t + 1;
+    }
+    if (r.end == from) r.begin = from;
+    return r;
+}
+
+// z of the run from the matrix as its file holds it.
+static void multiply_logits(const chunk *c, int thread, int n_threads, mosa_gemm_fn fn) {
+    const mosa_tensor_view *w = &((const mosa_weight *)c->args->in[1])->view;
+    for (run r = next_run(c, c->begin, false); r.begin < r.end; r = next_run(c, r.end, false)) {
+        mosa_gemm g = {.m = r.end - r.begin, .n = c->vocab, .k = c->width, .alpha = 1, .b_transposed = true};
+        g.a = mosa_cpu_in_row(c->args, 0, r.begin);
+        g.lda = c->args->in_stride[0] / (int64_t)sizeof(float);
+        g.b = w->data;
+        g.b_dtype = w->dtype;
+        g.b_row_bytes = w->bytes / (size_t)c->vocab;
+        g.c = logits_of(c, r.begin);
+        g.ldc = c->args->out_stride[2] / (int64_t)sizeof(float);
+        g.scratch = c->args->scratch;
+        fn(&g, thread, n_threads);
+    }
+}
+
+static void multiply_dh(const chunk *c, int thread, int n_threads, mosa_gemm_fn fn) {
+    const mosa_tensor_view *w = &((const mosa_weight *)c->args->in[1])->view;
+    int64_t begin, end;
+    mosa_cpu_share(c->width, 16, thread, n_threads, &begin, &end);
+    // Rows outside of the runs; those within are written whole by whoever computes them.
+    int64_t t = c->begin;
+    for (run r = next_run(c, t, true);; r = next_run(c, r.end, true)) {
+        for (; t < (r.begin < r.end ? r.begin : c->end); t++)
+            memset(mosa_cpu_out_row(c->args, 1, t) + begin, 0, (size_t)(end - begin) * sizeof(float));
+        if (r.begin == r.end) return;
+        mosa_gemm g = {.m = r.end - r.begin, .n = c->width, .k = c->vocab, .alpha = 1};
+        g.a = logits_of(c, r.begin);
+        g.lda = c->args->out_stride[2] / (int64_t)sizeof(float);
+        g.b = w->data;
+        g.b_dtype = w->dtype;
+        g.b_row_bytes = w->bytes / (size_t)c->vocab;
+        g.c = mosa_cpu_out_row(c->args, 1, r.begin);
+        g.ldc = c->args->out_stride[1] / (int64_t)sizeof(float);
+        g.scratch = c->args->scratch;
+        fn(&g, thread, n_threads);
+        t = r.end;
+    }
+}
+
+static void multiply_dw(const chunk *c, int thread, int n_threads, mosa_gemm_fn fn) {
+    if (c->args->node->attrs2.grad.slot < 0) return;
+    for (run r = next_run(c, c->begin, true); r.begin < r.end; r = next_run(c, r.end, true)) {
+        mosa_gemm g = {.m = c->vocab, .n = c->width, .k = r.end - r.begin, .alpha = 1};
+        g.a = logits_of(c, r.begin);
+        g.lda = c->args->out_stride[2] / (int64_t)sizeof(float);
+        g.b = mosa_cpu_in_row(c->args, 0, r.begin);
+        g.b_row_bytes = (size_t)c->args->in_stride[0];
+        g.b_dtype = MOSA_F32;
+        g.a_transposed = g.add = true;
+        g.c = mosa_cpu_grad(c->args, 4);
+        g.ldc = c->width;
+        g.scratch = c->args->scratch;
+        fn(&g, thread, n_threads);
+    }
+}
+
+// ---- loss and slopes
+
 // z = cap * tanh(scale * x / cap), as the head of a served graph computes it.
 static void shape_logits(const mosa_attrs *attrs, float *z, int64_t n) {
     float scale = attrs->linear_ce.scale, cap = attrs->linear_ce.softcap;
@@ -103,15 +183,17 @@ void mosa_cpu_linear_ce_row(const mosa_attrs *attrs, float *z, int64_t vocab, in
     stats[2] = log_sum - mosa_sum32(spread);
 }
 
-static void soften_rows(const chunk *c, int thread, int n_threads) {
+// Rows that do not count may lie inside of a run: no logit of theirs is left.
+static void soften_rows(const chunk *c, int thread, int n_threads, const mosa_linear_ce_isa *isa) {
     int64_t begin, end;
     mosa_cpu_share(c->end - c->begin, 1, thread, n_threads, &begin, &end);
     for (int64_t t = c->begin + begin; t < c->begin + end; t++) {
-        float *stats = mosa_cpu_out_row(c->args, 0, t);
+        float *stats = mosa_cpu_out_row(c->args, 0, t), *z = logits_of(c, t);
         memset(stats, 0, 4 * sizeof *stats);
         if (c->labels[t] >= 0)
-            mosa_cpu_linear_ce_row(&c->args->node->attrs, logits_of(c, t), c->vocab, c->labels[t], coef_of(c, t),
-                                   stats);
+            (isa ? isa->row : mosa_cpu_linear_ce_row)(&c->args->node->attrs, z, c->vocab, c->labels[t], coef_of(c, t),
+                                                      stats);
+        if (isa && coef_of(c, t) == 0) memset(z, 0, (size_t)c->vocab * sizeof *z);
     }
 }
 
@@ -149,11 +231,25 @@ static void add_dw(const chunk *c, int thread, int n_threads) {
         }
 }
 
-void mosa_cpu_linear_ce(const mosa_cpu_args *args, int thread, int n_threads, mosa_linear_rows_fn fn) {
+static void run_fast(const chunk *c, int thread, int n_threads, const mosa_linear_ce_isa *isa) {
+    if (c->step == 0 && ((const mosa_weight *)c->args->in[1])->packed) fast_logits(c, thread, n_threads, isa->rows);
+    if (c->step == 0 && !((const mosa_weight *)c->args->in[1])->packed)
+        multiply_logits(c, thread, n_threads, isa->gemm);
+    if (c->step == 1) soften_rows(c, thread, n_threads, isa);
+    if (c->step == 2) {
+        multiply_dh(c, thread, n_threads, isa->gemm);
+        multiply_dw(c, thread, n_threads, isa->gemm);
+    }
+}
+
+void mosa_cpu_linear_ce(const mosa_cpu_args *args, int thread, int n_threads, const mosa_linear_ce_isa *isa) {
     chunk c = open_chunk(args);
-    if (c.step == 0 && fn) fast_logits(&c, thread, n_threads, fn);
-    if (c.step == 0 && !fn) reference_logits(&c, thread, n_threads);
-    if (c.step == 1) soften_rows(&c, thread, n_threads);
+    if (isa) {
+        run_fast(&c, thread, n_threads, isa);
+        return;
+    }
+    if (c.step == 0) reference_logits(&c, thread, n_threads);
+    if (c.step == 1) soften_rows(&c, thread, n_threads, NULL);
     if (c.step == 2) {
         add_dh(&c, thread, n_threads);
         add_dw(&c, thread, n_threads);

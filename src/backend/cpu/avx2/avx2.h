@@ -21,4 +21,18 @@ void mosa_avx2_kv_write(const mosa_cpu_args *args, int thread, int n_threads);
 void mosa_avx2_rope_kv_write(const mosa_cpu_args *args, int thread, int n_threads);
 void mosa_avx2_attention(const mosa_cpu_args *args, int thread, int n_threads); // two phases
 
+// Training.
+void mosa_avx2_linear_dx(const mosa_cpu_args *args, int thread, int n_threads);
+void mosa_avx2_linear_dw(const mosa_cpu_args *args, int thread, int n_threads);
+void mosa_avx2_lora_add(const mosa_cpu_args *args, int thread, int n_threads);
+void mosa_avx2_attention_dx(const mosa_cpu_args *args, int thread, int n_threads);
+void mosa_avx2_rows_sum(const mosa_cpu_args *args, int thread, int n_threads);
+void mosa_avx2_rms_norm_dx(const mosa_cpu_args *args, int thread, int n_threads);
+void mosa_avx2_rms_norm_dw(const mosa_cpu_args *args, int thread, int n_threads);
+void mosa_avx2_layer_norm_dx(const mosa_cpu_args *args, int thread, int n_threads);
+void mosa_avx2_layer_norm_dw(const mosa_cpu_args *args, int thread, int n_threads);
+void mosa_avx2_act_dx(const mosa_cpu_args *args, int thread, int n_threads);
+void mosa_avx2_round(const mosa_cpu_args *args, int thread, int n_threads);
+void mosa_avx2_gated_act_dx(const mosa_cpu_args *args, int thread, int n_threads);
+
 #endif

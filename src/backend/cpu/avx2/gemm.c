@@ -1,7 +1,9 @@
 // GEMM tiles on AVX2: up to 6 rows by 16 columns in 12 registers. A step of k loads two vectors of the panel once and
 // broadcasts one element of each row for two fused multiply-adds.
+#include "backend/cpu/attention_grad.h"
 #include "backend/cpu/gemm_isa.h"
 
+#include "backend/cpu/avx2/avx2.h"
 #include "backend/cpu/avx2/linear_tile.h"
 
 #include <string.h>
@@ -36,6 +38,8 @@ INLINE void tile_body(const int rows, const bool by_columns, const mosa_gemm_til
         _mm256_storeu_ps(c + r * ldc, y[r][0]);
         _mm256_storeu_ps(c + r * ldc + 8, y[r][1]);
     }
+    for (int r = 0; tile->bias && r < rows; r++)
+        for (int j = 0; j < tile->columns; j++) c[r * ldc + j] += tile->bias[j];
     for (int r = 0; !whole && r < rows; r++)
         memcpy(tile->c + r * tile->ldc, edge[r], (size_t)tile->columns * sizeof(float));
 }
@@ -120,4 +124,21 @@ void mosa_avx2_gemm(const mosa_gemm *g, int thread, int n_threads) {
         .decode = decode,
     };
     mosa_cpu_gemm(&isa, g, thread, n_threads);
+}
+
+void mosa_avx2_linear_dx(const mosa_cpu_args *args, int thread, int n_threads) {
+    mosa_cpu_linear_dx(args, thread, n_threads, mosa_avx2_gemm);
+}
+
+void mosa_avx2_linear_dw(const mosa_cpu_args *args, int thread, int n_threads) {
+    mosa_cpu_linear_dw(args, thread, n_threads, mosa_avx2_gemm);
+}
+
+void mosa_avx2_lora_add(const mosa_cpu_args *args, int thread, int n_threads) {
+    mosa_cpu_lora_add(args, thread, n_threads, mosa_avx2_gemm);
+}
+
+void mosa_avx2_attention_dx(const mosa_cpu_args *args, int thread, int n_threads) {
+    static const mosa_attention_grad_isa isa = {mosa_avx2_gemm, mosa_avx2_attention_slopes};
+    mosa_cpu_attention_dx(args, thread, n_threads, &isa);
 }

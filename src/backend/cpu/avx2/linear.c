@@ -1,4 +1,5 @@
 // LINEAR and EXPERT_LINEAR on AVX2: the tiles of each weight type under the common driver.
+#include "backend/cpu/gemm.h"
 #include "backend/cpu/linear_ce.h"
 
 #include "backend/cpu/avx2/linear_tile.h"
@@ -23,7 +24,10 @@ void mosa_avx2_linear_rows(const mosa_linear_rows *rows) {
 }
 
 void mosa_avx2_linear(const mosa_cpu_args *args, int thread, int n_threads) {
-    mosa_cpu_linear(args, thread, n_threads, mosa_avx2_linear_rows);
+    if (((const mosa_weight *)args->in[1])->packed)
+        mosa_cpu_linear(args, thread, n_threads, mosa_avx2_linear_rows);
+    else
+        mosa_cpu_linear_unpacked(args, thread, n_threads, mosa_avx2_gemm);
 }
 
 void mosa_avx2_expert_linear(const mosa_cpu_args *args, int thread, int n_threads) {
@@ -31,5 +35,6 @@ void mosa_avx2_expert_linear(const mosa_cpu_args *args, int thread, int n_thread
 }
 
 void mosa_avx2_linear_ce(const mosa_cpu_args *args, int thread, int n_threads) {
-    mosa_cpu_linear_ce(args, thread, n_threads, mosa_avx2_linear_rows);
+    static const mosa_linear_ce_isa isa = {mosa_avx2_linear_rows, mosa_avx2_gemm, mosa_avx2_linear_ce_row};
+    mosa_cpu_linear_ce(args, thread, n_threads, &isa);
 }

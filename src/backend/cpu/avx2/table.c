@@ -23,4 +23,16 @@ void mosa_cpu_kernels_avx2(mosa_cpu_kernels *table) {
     table->op[MOSA_OP_KV_WRITE] = (mosa_cpu_kernel){mosa_avx2_kv_write, 1, "avx2"};
     table->op[MOSA_OP_ROPE_KV_WRITE] = (mosa_cpu_kernel){mosa_avx2_rope_kv_write, 1, "avx2"};
     table->op[MOSA_OP_ATTENTION] = (mosa_cpu_kernel){mosa_avx2_attention, 2, "avx2"};
+    table->op[MOSA_OP_ROUND] = (mosa_cpu_kernel){mosa_avx2_round, 1, "avx2"};
+    table->op[MOSA_OP_LINEAR_DX] = (mosa_cpu_kernel){mosa_avx2_linear_dx, 1, "avx2"};
+    table->op[MOSA_OP_LINEAR_DW] = (mosa_cpu_kernel){mosa_avx2_linear_dw, 1, "avx2"};
+    table->op[MOSA_OP_LORA_ADD] = (mosa_cpu_kernel){mosa_avx2_lora_add, 1, "avx2"};
+    table->op[MOSA_OP_ATTENTION_DX] = (mosa_cpu_kernel){mosa_avx2_attention_dx, 1, "avx2"};
+    table->op[MOSA_OP_ROWS_SUM] = (mosa_cpu_kernel){mosa_avx2_rows_sum, 1, "avx2"};
+    table->op[MOSA_OP_RMS_NORM_DX] = (mosa_cpu_kernel){mosa_avx2_rms_norm_dx, 1, "avx2"};
+    table->op[MOSA_OP_RMS_NORM_DW] = (mosa_cpu_kernel){mosa_avx2_rms_norm_dw, 1, "avx2"};
+    table->op[MOSA_OP_LAYER_NORM_DX] = (mosa_cpu_kernel){mosa_avx2_layer_norm_dx, 1, "avx2"};
+    table->op[MOSA_OP_LAYER_NORM_DW] = (mosa_cpu_kernel){mosa_avx2_layer_norm_dw, 1, "avx2"};
+    table->op[MOSA_OP_ACT_DX] = (mosa_cpu_kernel){mosa_avx2_act_dx, 1, "avx2"};
+    table->op[MOSA_OP_GATED_ACT_DX] = (mosa_cpu_kernel){mosa_avx2_gated_act_dx, 1, "avx2"};
 }

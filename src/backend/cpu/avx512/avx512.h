@@ -7,4 +7,10 @@
 
 void mosa_avx512_attention(const mosa_cpu_args *args, int thread, int n_threads); // two phases
 
+// Training.
+void mosa_avx512_linear_dx(const mosa_cpu_args *args, int thread, int n_threads);
+void mosa_avx512_linear_dw(const mosa_cpu_args *args, int thread, int n_threads);
+void mosa_avx512_lora_add(const mosa_cpu_args *args, int thread, int n_threads);
+void mosa_avx512_attention_dx(const mosa_cpu_args *args, int thread, int n_threads);
+
 #endif

@@ -1,7 +1,9 @@
 // GEMM tiles on AVX-512: up to 12 rows by 32 columns in 24 registers. A step of k loads two vectors of the panel once
 // and broadcasts one element of each row for two fused multiply-adds.
+#include "backend/cpu/attention_grad.h"
 #include "backend/cpu/gemm_isa.h"
 
+#include "backend/cpu/avx512/avx512.h"
 #include "backend/cpu/avx512/linear_tile.h"
 
 enum { ROWS = 12, PANEL = 32 };
@@ -31,6 +33,13 @@ INLINE void tile_body(const int rows, const bool by_columns, const mosa_gemm_til
         b += PANEL;
         a += by_columns ? ROWS : 1;
     }
+    if (tile->bias) {
+        __m512 b0 = _mm512_maskz_loadu_ps(m0, tile->bias), b1 = _mm512_maskz_loadu_ps(m1, tile->bias + 16);
+        UNROLL for (int r = 0; r < rows; r++) {
+            y[r][0] = _mm512_add_ps(y[r][0], b0);
+            y[r][1] = _mm512_add_ps(y[r][1], b1);
+        }
+    }
     UNROLL for (int r = 0; r < rows; r++) {
         float *c = tile->c + r * tile->ldc;
         _mm512_mask_storeu_ps(c, m0, y[r][0]);
@@ -46,7 +55,8 @@ INLINE void tile_body(const int rows, const bool by_columns, const mosa_gemm_til
         tile_body(n, true, tile);                                                                                      \
     }
 TILE(1)
-TILE(2) TILE(3) TILE(4) TILE(5) TILE(6) TILE(7) TILE(8) TILE(9) TILE(10) TILE(11) TILE(12)
+TILE(2)
+TILE(3) TILE(4) TILE(5) TILE(6) TILE(7) TILE(8) TILE(9) TILE(10) TILE(11) TILE(12)
 
     static void pack(const float *b, int64_t stride, int64_t k, int columns, float alpha, float *panel) {
     const __mmask16 m0 = first16(columns), m1 = first16(columns - 16);
@@ -130,4 +140,21 @@ void mosa_avx512_gemm(const mosa_gemm *g, int thread, int n_threads) {
         .decode = decode,
     };
     mosa_cpu_gemm(&isa, g, thread, n_threads);
+}
+
+void mosa_avx512_linear_dx(const mosa_cpu_args *args, int thread, int n_threads) {
+    mosa_cpu_linear_dx(args, thread, n_threads, mosa_avx512_gemm);
+}
+
+void mosa_avx512_linear_dw(const mosa_cpu_args *args, int thread, int n_threads) {
+    mosa_cpu_linear_dw(args, thread, n_threads, mosa_avx512_gemm);
+}
+
+void mosa_avx512_lora_add(const mosa_cpu_args *args, int thread, int n_threads) {
+    mosa_cpu_lora_add(args, thread, n_threads, mosa_avx512_gemm);
+}
+
+void mosa_avx512_attention_dx(const mosa_cpu_args *args, int thread, int n_threads) {
+    static const mosa_attention_grad_isa isa = {mosa_avx512_gemm, mosa_avx2_attention_slopes};
+    mosa_cpu_attention_dx(args, thread, n_threads, &isa);
 }

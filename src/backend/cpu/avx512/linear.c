@@ -1,4 +1,5 @@
 // LINEAR and EXPERT_LINEAR on AVX-512: the tiles of each weight type under the common driver.
+#include "backend/cpu/gemm.h"
 #include "backend/cpu/linear_ce.h"
 
 #include "backend/cpu/avx512/linear_tile.h"
@@ -21,7 +22,10 @@ void mosa_avx512_linear_rows(const mosa_linear_rows *rows) {
 }
 
 void mosa_avx512_linear(const mosa_cpu_args *args, int thread, int n_threads) {
-    mosa_cpu_linear(args, thread, n_threads, mosa_avx512_linear_rows);
+    if (((const mosa_weight *)args->in[1])->packed)
+        mosa_cpu_linear(args, thread, n_threads, mosa_avx512_linear_rows);
+    else
+        mosa_cpu_linear_unpacked(args, thread, n_threads, mosa_avx512_gemm);
 }
 
 void mosa_avx512_expert_linear(const mosa_cpu_args *args, int thread, int n_threads) {
@@ -29,5 +33,6 @@ void mosa_avx512_expert_linear(const mosa_cpu_args *args, int thread, int n_thre
 }
 
 void mosa_avx512_linear_ce(const mosa_cpu_args *args, int thread, int n_threads) {
-    mosa_cpu_linear_ce(args, thread, n_threads, mosa_avx512_linear_rows);
+    static const mosa_linear_ce_isa isa = {mosa_avx512_linear_rows, mosa_avx512_gemm, mosa_avx2_linear_ce_row};
+    mosa_cpu_linear_ce(args, thread, n_threads, &isa);
 }

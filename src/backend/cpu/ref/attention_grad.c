@@ -3,8 +3,10 @@
 // With p = softmax of a row's scores (a sink takes part in the sum), dp_j = dy . v_j and delta = sum of p_j dp_j:
 //   dv_j += p_j dy;   ds_j = p_j (dp_j - delta), through the cap: ds_j (1 - (s_j / cap)^2);
 //   dq += scale ds_j k_j;   dk_j += scale ds_j q;   dsink += -p_sink delta.
-// An item is one key/value head of one segment: its thread alone adds to its keys and values, over rows in order and
-// over the heads of the group, so nothing depends on the number of threads. Probabilities are computed again.
+// An item is one key/value head of one segment: its thread alone adds to its keys and values, head by head of the group
+// and over rows in order, so nothing depends on the number of threads. Probabilities are computed again.
+// Order: dots and the sums dq, dk, dv are chains of fused multiply-adds over columns or rows, ascending, from zero;
+// sums over keys run in the 32 lanes of mosa_sum32 by their distance from the first of the segment.
 #include "backend/cpu/math.h"
 #include "backend/cpu/ref/ref.h"
 #include "backend/cpu/rows.h"
@@ -35,15 +37,20 @@ static const float *value_at(const query *u, int32_t position) {
 }
 
 static float dot(const float *a, const float *b, int n) {
-    float lane[32] = {0};
-    for (int i = 0; i < n; i++) lane[i % 32] = fmaf(a[i], b[i], lane[i % 32]);
-    return mosa_sum32(lane);
+    float sum = 0;
+    for (int i = 0; i < n; i++) sum = fmaf(a[i], b[i], sum);
+    return sum;
+}
+
+// The lane of sums over keys that key j of the query is in.
+static int lane_of(const query *u, int32_t j) {
+    return (u->lo + j - u->segment->pos_begin) % 32;
 }
 
 // p: the probabilities, by way of the scores, which leave the cap's slope in ds.
 static void soften(query *u) {
     const mosa_attrs *attrs = &u->args->node->attrs;
-    float cap = attrs->attention.softcap, max = u->sink ? *u->sink : -INFINITY, total = 0;
+    float cap = attrs->attention.softcap, max = u->sink ? *u->sink : -INFINITY, lane[32] = {0};
     int32_t n = u->end - u->lo;
     for (int32_t j = 0; j < n; j++) {
         float s = dot(u->q, key_at(u, u->lo + j), u->width) * attrs->attention.scale, t = 0;
@@ -55,9 +62,9 @@ static void soften(query *u) {
         u->ds[j] = 1 - t * t;
         max = s > max ? s : max;
     }
-    for (int32_t j = 0; j < n; j++) total += u->p[j] = mosa_expf(u->p[j] - max);
+    for (int32_t j = 0; j < n; j++) lane[lane_of(u, j)] += u->p[j] = mosa_expf(u->p[j] - max);
     u->p_sink = u->sink ? mosa_expf(*u->sink - max) : 0;
-    float inverse = 1.0f / (total + u->p_sink);
+    float inverse = 1.0f / (mosa_sum32(lane) + u->p_sink);
     for (int32_t j = 0; j < n; j++) u->p[j] *= inverse;
     u->p_sink *= inverse;
 }
@@ -65,10 +72,13 @@ static void soften(query *u) {
 // ds, and delta.
 static void differentiate(query *u) {
     int32_t n = u->end - u->lo;
-    double delta = 0;
+    float lane[32] = {0};
     soften(u);
-    for (int32_t j = 0; j < n; j++) delta += (double)u->p[j] * dot(u->dy, value_at(u, u->lo + j), u->value_width);
-    u->delta = (float)delta;
+    for (int32_t j = 0; j < n; j++) {
+        float *sum = &lane[lane_of(u, j)];
+        *sum = fmaf(u->p[j], dot(u->dy, value_at(u, u->lo + j), u->value_width), *sum);
+    }
+    u->delta = mosa_sum32(lane);
     for (int32_t j = 0; j < n; j++)
         u->ds[j] *= u->p[j] * (dot(u->dy, value_at(u, u->lo + j), u->value_width) - u->delta) *
                     u->args->node->attrs.attention.scale;
@@ -130,8 +140,8 @@ void mosa_ref_attention_dx(const mosa_cpu_args *args, int thread, int n_threads)
         const mosa_segment *segment = &args->batch->segments[item / kv_heads];
         int kv_head = (int)(item % kv_heads);
         clear_item(args, segment, kv_head);
-        for (int32_t t = segment->row_begin; t < segment->row_begin + segment->row_count; t++)
-            for (int head = kv_head * group; head < (kv_head + 1) * group; head++) {
+        for (int head = kv_head * group; head < (kv_head + 1) * group; head++)
+            for (int32_t t = segment->row_begin; t < segment->row_begin + segment->row_count; t++) {
                 query u = open_query(args, segment, t, head, sinks);
                 run_query(&u, t, head);
             }

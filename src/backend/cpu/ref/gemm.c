@@ -32,4 +32,6 @@ void mosa_ref_gemm(const mosa_gemm *g, int thread, int n_threads) {
                 *c = fmaf(g->a_transposed ? g->a[p * g->lda + i] : g->a[i * g->lda + p], b, *c);
             }
         }
+    for (int64_t i = 0; g->bias && i < g->m; i++)
+        for (int64_t j = begin; j < end; j++) g->c[i * g->ldc + j] += g->bias[j];
 }
