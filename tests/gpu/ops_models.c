@@ -122,7 +122,7 @@ const ops_case ops_model_cases[] = {
     {"qwen bf16, norms and biases", MODEL(MOSA_BF16, MOSA_F16, .qk_norm = true, .biases = true), 8e-2},
     {"windows and sinks, f16", MODEL(MOSA_F16, MOSA_F16, .window = 50, .sinks = true), 8e-2},
     {"experts bf16", MODEL(MOSA_BF16, MOSA_F16, .experts = true), 8e-2, 40},
-    {"experts q8_0", MODEL(MOSA_Q8_0, MOSA_F16, .experts = true), 8e-2, 40},
+    {"experts q8_0", MODEL(MOSA_Q8_0, MOSA_F16, .experts = true), 1.2e-1, 40},
     {"encoder bf16", MODEL(MOSA_BF16, MOSA_F16, .biases = true, .plain_ffn = true, .encoder = true), 8e-2},
 };
 const int ops_n_model_cases = MOSA_COUNT(ops_model_cases);
