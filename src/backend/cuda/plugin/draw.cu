@@ -1,10 +1,12 @@
-// Drawing tokens without sorting: a block has a row of logits.
+// Drawing tokens without sorting the vocabulary: a block has a row of logits.
 //
 // A token's weight is exp((logit - max) / temperature), as a whole number of 2^-40, so that sums do not depend on an
-// order. What top-k and top-p leave is found by a radix search over the bits of the f32 weights: three counts of 11, 11
-// and 10 bits give the least weight that stays and how many of those that are equal to it (the smaller tokens). Then
-// the uniform number picks a token among those left, in order of tokens: each warp adds up a stretch of the row, and
-// the one that holds the mark walks through it. Log-probabilities are of the logits as the model gave them.
+// order. What top-k and top-p leave is a cut: the least weight that stays, and how many of those that are equal to it
+// (the smaller tokens). Where the cut lies among the 2048 heaviest, as it nearly always does, those alone are gathered
+// and sorted; else it is found by a radix search over the bits of the f32 weights, in three counts of 11, 11 and 10
+// bits. Then the uniform number picks a token among those left, in order of tokens: each warp adds up a stretch of the
+// row, and the block walks through the stretch that holds the mark. Log-probabilities are of the logits as the model
+// gave them.
 #include "backend/cuda/plugin/device.cuh"
 #include "backend/cuda/plugin/draw.h"
 
@@ -37,13 +39,31 @@ typedef struct shared_space {
     int ties;
 } shared_space;
 
-static __device__ inline float weight_of(const row_view &r, int i) {
-    float x = r.logits[i];
+static __device__ inline float weight_of_logit(const row_view &r, float x) {
     return x == x ? expf((x - r.max) * r.inverse) : 0.0f; // a NaN is never drawn
+}
+
+static __device__ inline float weight_of(const row_view &r, int i) {
+    return weight_of_logit(r, r.logits[i]);
 }
 
 static __device__ inline mass_t mass_of(float weight) {
     return (mass_t)((double)weight * (double)(1ull << UNIT_BITS));
+}
+
+// Calls f(token, logit) for all tokens of the row, 16 bytes at a time where its width allows.
+template <typename F> static __device__ inline void for_each(const float *logits, int vocabulary, F f) {
+    if (vocabulary % 4 != 0) {
+#pragma unroll 4
+        for (int i = threadIdx.x; i < vocabulary; i += THREADS) f(i, logits[i]);
+        return;
+    }
+    const float4 *words = reinterpret_cast<const float4 *>(logits);
+#pragma unroll 4
+    for (int w = threadIdx.x; w < vocabulary / 4; w += THREADS) {
+        float4 v = words[w];
+        f(4 * w, v.x), f(4 * w + 1, v.y), f(4 * w + 2, v.z), f(4 * w + 3, v.w);
+    }
 }
 
 // The largest logit, the smallest token of equals; a NaN does not count. -1 when there is none.
@@ -51,13 +71,12 @@ static __device__ int best_of(const float *logits, int vocabulary, shared_space 
                               float *max) {
     float best = -INFINITY;
     int at = INT32_MAX;
-    for (int i = threadIdx.x; i < vocabulary; i += THREADS) {
-        float x = logits[i];
-        if (!(x > best || (x == best && i < at))) continue;
+    for_each(logits, vocabulary, [&](int i, float x) {
+        if (!(x > best || (x == best && i < at))) return;
         bool skipped = false;
         for (int k = 0; k < n_skip; k++) skipped |= skip[k] == i;
         if (!skipped) best = x, at = i;
-    }
+    });
     for (int offset = 16; offset > 0; offset /= 2) {
         float x = __shfl_xor_sync(0xffffffffu, best, offset);
         int other = __shfl_xor_sync(0xffffffffu, at, offset);
@@ -76,7 +95,7 @@ static __device__ int best_of(const float *logits, int vocabulary, shared_space 
 // log of the sum of exp(logit - max), in the same order whatever else is drawn.
 static __device__ float log_sum_of(const float *logits, int vocabulary, float max, shared_space *s) {
     double sum = 0;
-    for (int i = threadIdx.x; i < vocabulary; i += THREADS) sum += (double)expf(logits[i] - max);
+    for_each(logits, vocabulary, [&](int, float x) { sum += (double)expf(x - max); });
     for (int offset = 16; offset > 0; offset /= 2) sum += __shfl_xor_sync(0xffffffffu, sum, offset);
     __syncthreads();
     if (threadIdx.x % 32 == 0) s->d[threadIdx.x / 32] = sum;
@@ -141,6 +160,121 @@ static __device__ cut find_cut(const row_view &r, shared_space *s, const cut &wi
     return found;
 }
 
+// --- the cut among the heaviest
+// ---------------------------------------------------------------------------------------
+
+enum { FEW = BINS, LEVELS = 4 }; // what s->mass has room for; level l counts the tokens of 2^-(4l+4) and more
+
+typedef struct census {
+    int at_least[LEVELS];
+    mass_t total;
+} census;
+
+static __device__ census take_census(const row_view &r, shared_space *s) {
+    census c = {};
+    for_each(r.logits, r.vocabulary, [&](int, float x) {
+        float weight = weight_of_logit(r, x);
+        for (int l = 0; l < LEVELS; l++) c.at_least[l] += weight >= exp2f((float)(-4 * l - 4));
+        c.total += mass_of(weight);
+    });
+    for (int offset = 16; offset > 0; offset /= 2) {
+        for (int l = 0; l < LEVELS; l++) c.at_least[l] += __shfl_xor_sync(0xffffffffu, c.at_least[l], offset);
+        c.total += __shfl_xor_sync(0xffffffffu, c.total, offset);
+    }
+    __syncthreads();
+    if (threadIdx.x % 32 == 0) {
+        for (int l = 0; l < LEVELS; l++) s->count[threadIdx.x / 32 * LEVELS + l] = (unsigned)c.at_least[l];
+        s->warp_mass[threadIdx.x / 32] = c.total;
+    }
+    __syncthreads();
+    census all = {};
+    for (int w = 0; w < WARPS; w++) {
+        for (int l = 0; l < LEVELS; l++) all.at_least[l] += (int)s->count[w * LEVELS + l];
+        all.total += s->warp_mass[w];
+    }
+    __syncthreads();
+    return all;
+}
+
+// Puts (weight, token) of all that weigh `least` and more into s->mass, heaviest first, smaller tokens first among
+// equals: a key is the weight's bits, then the token's complement. Returns how many; beyond them are zeros.
+static __device__ int gather_sorted(const row_view &r, shared_space *s, float least) {
+    if (threadIdx.x == 0) s->token = 0;
+    for (int i = threadIdx.x; i < FEW; i += THREADS) s->mass[i] = 0;
+    __syncthreads();
+    for_each(r.logits, r.vocabulary, [&](int i, float x) {
+        float weight = weight_of_logit(r, x);
+        if (weight >= least) s->mass[atomicAdd(&s->token, 1)] = (mass_t)__float_as_uint(weight) << 32 | ~(unsigned)i;
+    });
+    __syncthreads();
+    int n = s->token, size = 2;
+    while (size < n) size *= 2;
+    for (int run = 2; run <= size; run *= 2) {
+        for (int step = run / 2; step > 0; step /= 2) {
+            int i = (int)threadIdx.x / step * 2 * step + (int)threadIdx.x % step; // pair (i, i + step)
+            if (i + step < size) {
+                mass_t a = s->mass[i], b = s->mass[i + step];
+                if ((a < b) == ((i & run) == 0)) s->mass[i] = b, s->mass[i + step] = a;
+            }
+            __syncthreads();
+        }
+    }
+    return n;
+}
+
+// The sum of the values of this thread and of those before it.
+static __device__ mass_t block_scan(mass_t value, shared_space *s) {
+    int lane = threadIdx.x % 32, warp = (int)threadIdx.x / 32;
+    for (int offset = 1; offset < 32; offset *= 2) {
+        mass_t other = __shfl_up_sync(0xffffffffu, value, offset);
+        if (lane >= offset) value += other;
+    }
+    __syncthreads();
+    if (lane == 31) s->warp_mass[warp] = value;
+    __syncthreads();
+    for (int w = 0; w < warp; w++) value += s->warp_mass[w];
+    __syncthreads();
+    return value;
+}
+
+// The cut of top-k and then top-p, where it lies among the FEW heaviest; false: it does not.
+static __device__ bool find_cut_among_few(const row_view &r, const mosa_draw &d, shared_space *s, cut *out) {
+    census c = take_census(r, s);
+    int level = LEVELS - 1;
+    while (level >= 0 && c.at_least[level] > FEW) level--;
+    if (level < 0) return false;
+    bool has_k = d.top_k > 0 && d.top_k < r.vocabulary;
+    if (has_k && d.top_k > c.at_least[level]) return false;
+    int n = gather_sorted(r, s, exp2f((float)(-4 * level - 4))), first = 2 * (int)threadIdx.x;
+    int k = has_k ? d.top_k : n;
+    mass_t one = first < k ? mass_of(__uint_as_float((unsigned)(s->mass[first] >> 32))) : 0;
+    mass_t two = first + 1 < k ? mass_of(__uint_as_float((unsigned)(s->mass[first + 1] >> 32))) : 0;
+    mass_t sum = block_scan(one + two, s);
+    if (threadIdx.x == THREADS - 1) s->left = sum;
+    if (threadIdx.x == 0) s->token = k, s->ties = 0;
+    __syncthreads();
+    if (d.top_p < 1) {
+        double wanted = ceil((double)d.top_p * (double)(has_k ? s->left : c.total));
+        mass_t mark = wanted > 0 ? (mass_t)wanted : 1;
+        bool reached = s->left >= mark;
+        __syncthreads();
+        if (!reached) return false;
+        if (sum - one - two < mark && mark <= sum) s->token = sum - two < mark ? first + 2 : first + 1;
+        __syncthreads();
+    }
+    int keep = s->token;
+    unsigned bits = (unsigned)(s->mass[keep - 1] >> 32);
+    for (int i = first; i < first + 2 && i < keep; i++)
+        if ((unsigned)(s->mass[i] >> 32) == bits) atomicAdd(&s->ties, 1);
+    __syncthreads();
+    *out = {bits, s->ties};
+    __syncthreads();
+    return true;
+}
+
+// --- picking
+// ----------------------------------------------------------------------------------------------------------
+
 // Mass and ties of this warp's stretch of the row, [begin, end).
 static __device__ void sum_stretch(const row_view &r, const cut &c, int begin, int end, mass_t *mass, int *ties) {
     *mass = 0;
@@ -174,33 +308,48 @@ static __device__ mass_t sum_all(const row_view &r, const cut &c, shared_space *
     return total;
 }
 
-// The warp whose stretch holds the mark walks through it, 32 tokens at a time.
-static __device__ void walk(const row_view &r, const cut &c, shared_space *s, int begin, int end, mass_t mark) {
+// The first token of the stretch at which the mass of what stays, from the row's begin on, passes the mark. The block
+// goes through the stretch that holds the mark, four tokens for each thread at a time.
+static __device__ void walk(const row_view &r, const cut &c, shared_space *s, int stretch, mass_t mark) {
     mass_t one = mass_of(__uint_as_float(c.bits)), before = 0;
-    int warp = threadIdx.x / 32, lane = threadIdx.x % 32, seen = 0;
-    for (int w = 0; w < warp; w++) {
-        int allowed = c.ties - seen < s->warp_ties[w] ? c.ties - seen : s->warp_ties[w];
-        before += s->warp_mass[w] + one * (mass_t)(allowed > 0 ? allowed : 0);
-        seen += s->warp_ties[w];
+    int warp = 0, seen = 0;
+    for (; warp < WARPS - 1; warp++) {
+        int allowed = c.ties - seen < s->warp_ties[warp] ? c.ties - seen : s->warp_ties[warp];
+        mass_t mass = s->warp_mass[warp] + one * (mass_t)(allowed > 0 ? allowed : 0);
+        if (before + mass > mark) break;
+        before += mass;
+        seen += s->warp_ties[warp];
     }
-    for (int at = begin; at < end && before <= mark; at += 32) {
-        float weight = at + lane < end ? weight_of(r, at + lane) : 0.0f;
-        unsigned bits = __float_as_uint(weight);
-        bool tie = weight > 0 && bits == c.bits;
-        unsigned tied = __ballot_sync(0xffffffffu, tie);
-        bool stays = (weight > 0 && bits > c.bits) || (tie && seen + __popc(tied & ((1u << lane) - 1)) < c.ties);
-        mass_t sum = stays ? mass_of(weight) : 0;
-        for (int offset = 1; offset < 32; offset *= 2) {
-            mass_t other = __shfl_up_sync(0xffffffffu, sum, offset);
-            if (lane >= offset) sum += other;
+    __syncthreads();
+    int end = (warp + 1) * stretch < r.vocabulary ? (warp + 1) * stretch : r.vocabulary;
+    for (int at = warp * stretch; at < end && before <= mark; at += 4 * THREADS) {
+        float weight[4];
+        mass_t ties = 0, mass = 0;
+        int mine = at + 4 * (int)threadIdx.x;
+        for (int i = 0; i < 4; i++) {
+            weight[i] = mine + i < end ? weight_of(r, mine + i) : 0.0f;
+            ties += weight[i] > 0 && __float_as_uint(weight[i]) == c.bits;
         }
-        unsigned past = __ballot_sync(0xffffffffu, stays && before + sum > mark);
-        if (past) {
-            if (lane == __ffs(past) - 1) s->token = at + lane; // only the warp with the mark comes here
-            return;
+        mass_t tied = block_scan(ties, s), order = (mass_t)seen + tied - ties; // ties before mine
+        for (int i = 0; i < 4; i++) {
+            unsigned bits = __float_as_uint(weight[i]);
+            bool tie = weight[i] > 0 && bits == c.bits, stays = weight[i] > 0 && bits > c.bits;
+            if (tie) stays = order++ < (mass_t)c.ties;
+            if (!stays) weight[i] = 0;
+            mass += mass_of(weight[i]);
         }
-        before += __shfl_sync(0xffffffffu, sum, 31);
-        seen += __popc(tied);
+        mass_t sum = before + block_scan(mass, s);
+        if (threadIdx.x == THREADS - 1) s->left = sum, s->ties = seen + (int)tied;
+        if (sum - mass <= mark && mark < sum) {
+            mass_t so_far = sum - mass;
+            int i = 0;
+            while (i < 3 && so_far + mass_of(weight[i]) <= mark) so_far += mass_of(weight[i++]);
+            s->token = mine + i;
+        }
+        __syncthreads();
+        before = s->left;
+        seen = s->ties;
+        __syncthreads();
     }
 }
 
@@ -210,8 +359,10 @@ static __device__ int draw_token(const mosa_draw &d, row_view r, int best, share
     const int stretch = (r.vocabulary + WARPS - 1) / WARPS, begin = (int)(threadIdx.x / 32) * stretch;
     const int end = begin + stretch < r.vocabulary ? begin + stretch : r.vocabulary;
     cut c = {0, 0}; // everything that has a weight
-    if (d.top_k > 0 && d.top_k < r.vocabulary) c = find_cut(r, s, c, false, (mass_t)d.top_k);
-    if (d.top_p < 1) {
+    bool has_k = d.top_k > 0 && d.top_k < r.vocabulary;
+    bool found = (has_k || d.top_p < 1) && find_cut_among_few(r, d, s, &c);
+    if (!found && has_k) c = find_cut(r, s, c, false, (mass_t)d.top_k);
+    if (!found && d.top_p < 1) {
         mass_t total = sum_all(r, c, s, begin, end);
         __syncthreads();
         double wanted = (double)d.top_p * (double)total;
@@ -225,7 +376,7 @@ static __device__ int draw_token(const mosa_draw &d, row_view r, int best, share
     mass_t mark = (mass_t)(d.uniform * (double)total);
     if (threadIdx.x == 0) s->token = best;
     __syncthreads();
-    walk(r, c, s, begin, end, mark < total ? mark : total - 1);
+    walk(r, c, s, stretch, mark < total ? mark : total - 1);
     __syncthreads();
     return s->token;
 }
