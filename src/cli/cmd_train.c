@@ -7,11 +7,14 @@
 #include "cli/model_path.h"
 #include "cli/train_export.h"
 #include "cli/train_show.h"
+#include "codec/json.h"
 #include "train/checkpoint.h"
+#include "train/export.h"
 #include "train/init.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <math.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -154,7 +157,12 @@ static mosa_status open_step(running *r, mosa_error *err) {
                                  .reference = r->plan.lora && r->plan.stage >= MOSA_TRAIN_DPO};
     MOSA_TRY(mosa_backend_open(&backend, &r->backend, err));
     MOSA_TRY(mosa_step_open(r->backend, &options, &r->step, err));
-    return train_export_check(c, &r->plan, r->step, err);
+    MOSA_TRY(train_export_check(c, &r->plan, r->step, err));
+    if (!c->adapter_name_or_path) return MOSA_OK;
+    mosa_export adapter = {
+        .step = r->step, .rank = options.lora_rank, .alpha = options.lora_alpha, .rslora = c->use_rslora};
+    MOSA_TRY(mosa_import_adapter(&adapter, c->adapter_name_or_path, err));
+    return mosa_step_refresh(r->step, false, 0, 0, err);
 }
 
 // Files that make a checkpoint of whole weights a model that loads by itself.
@@ -215,6 +223,25 @@ static mosa_status write_card(const running *r, const mosa_train_result *result,
     return status;
 }
 
+// As transformers' scripts leave them.
+static mosa_status write_results(const running *r, const mosa_train_result *result, mosa_error *err) {
+    mosa_buf text = {0};
+    double steps = (double)(result->steps - result->first_step), seconds = result->seconds > 0 ? result->seconds : 1;
+    MOSA_AUTO_FREE char *path = mosa_path_join(r->config->output_dir, "all_results.json");
+    MOSA_AUTO_JSON json_t *all =
+        json_pack("{s:f, s:f, s:f, s:f, s:f, s:I}", "epoch", result->epoch, "total_flos", result->flops, "train_loss",
+                  result->train_loss, "train_runtime", result->seconds, "train_steps_per_second", steps / seconds,
+                  "num_input_tokens", (json_int_t)result->tokens);
+    for (size_t i = 0; all && i < result->n_eval; i++)
+        json_object_set_new(all, result->eval[i].tag, json_real(result->eval[i].value));
+    if (all) mosa_json_append_pretty(&text, all);
+    mosa_buf_append_char(&text, '\n');
+    mosa_status status =
+        !all || !path || mosa_buf_failed(&text) ? no_memory(err) : mosa_out_file_save(path, text.data, text.len, err);
+    mosa_buf_finish(&text);
+    return status;
+}
+
 static mosa_status finish_run(running *r, const mosa_train_result *result, mosa_error *err) {
     MOSA_AUTO_FREE char *out = NULL, *verified = NULL;
     printf("\ntrained  %lld steps, %lld tokens in %.1f s (%.0f tokens/s), train_loss %.5g\n", (long long)result->steps,
@@ -224,6 +251,7 @@ static mosa_status finish_run(running *r, const mosa_train_result *result, mosa_
     if (result->best_step >= 0)
         printf("best     step %lld: %s %.6g\n", (long long)result->best_step, r->config->metric_for_best_model,
                result->best_metric);
+    if (isfinite(result->train_loss)) MOSA_TRY(write_results(r, result, err));
     if (strcmp(r->config->export_format, "none") != 0) {
         MOSA_TRY(train_export(r->config, &r->plan, r->model, r->step, &r->train, r->rows, &out, &verified, err));
         printf("result   %s\n", out);

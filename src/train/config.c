@@ -143,6 +143,8 @@ static mosa_status check_stage(const mosa_train_config *c, mosa_train_plan *plan
     if (c->packing && plan->stage > MOSA_TRAIN_SFT)
         return mosa_fail(err, MOSA_EINVALID,
                          "packing is for stages pt and sft; batches of pairs are free of padding anyway");
+    if (plan->stage == MOSA_TRAIN_RM)
+        return mosa_fail(err, MOSA_EUNSUPPORTED, "stage rm: reward models are not trained yet; dpo needs none");
     if (c->train_on_prompt && c->mask_history)
         return mosa_fail(err, MOSA_EINVALID, "train_on_prompt and mask_history contradict each other");
     return MOSA_OK;

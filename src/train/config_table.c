@@ -24,7 +24,7 @@ static const mosa_option options[] = {
     ROW(template, STRING, .value = "FILE", .aliases = "--chat_template",
         .help = "Jinja file that replaces the model's chat template."),
     ROW(stage, CHOICE, .fallback = "sft", .choices = "pt|sft|dpo|orpo|simpo|kto|rm",
-        .help = "What is trained: plain text, answers, preferences or a reward."),
+        .help = "What is trained: plain text, answers or preferences; rm is not supported yet."),
     ROW(finetuning_type, CHOICE, .fallback = "lora", .choices = "lora|full|freeze",
         .help = "LoRA pairs beside frozen matrices, every weight, or the weights that lora_target names."),
     ROW(lora_rank, INT, .fallback = "8", .min = 1, .max = 4096, .help = "Rank of LoRA's matrices."),

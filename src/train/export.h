@@ -28,6 +28,10 @@ MOSA_MUST_USE mosa_status mosa_export_peft(const mosa_export *how, const char *f
 // general.type "adapter", adapter.type "lora".
 MOSA_MUST_USE mosa_status mosa_export_gguf_lora(const mosa_export *how, const char *path, mosa_error *err);
 
+// The reverse of the two above: an adapter file's matrices into the step's weights, brought to this run's scale.
+// MOSA_EINVALID when ranks, shapes or the adapted matrices differ.
+MOSA_MUST_USE mosa_status mosa_import_adapter(const mosa_export *how, const char *path, mosa_error *err);
+
 // Copies what a Hugging Face folder holds besides weights (config, tokenizer, templates) into another.
 MOSA_MUST_USE mosa_status mosa_export_copy_files(const char *from, const char *to, mosa_error *err);
 

@@ -9,6 +9,7 @@
 #include "codec/gguf_writer.h"
 #include "codec/json.h"
 #include "codec/safetensors_writer.h"
+#include "model/adapter_file.h"
 #include "model/family.h"
 
 #include <math.h>
@@ -216,6 +217,71 @@ mosa_status mosa_export_gguf_lora(const mosa_export *how, const char *path, mosa
     if (status == MOSA_OK) status = mosa_gguf_writer_create(path, &writer, err);
     if (status == MOSA_OK) status = write_gguf(&w, writer, err);
     mosa_gguf_writer_destroy(writer);
+    free(w.reordered);
+    return status;
+}
+
+// --- reading one --------------------------------------------------------------------------------------------------
+
+static int64_t find_param(const writing *w, const mosa_adapter_pair *pair, int lora) {
+    for (size_t p = 0; p < w->params->count; p++) {
+        mosa_weight_slot slot;
+        int layer;
+        mosa_step_origin origin = mosa_step_origin_of(w->how->step, p);
+        if (origin.lora == lora && parse(w, origin.tensor, &slot, &layer, NULL) == MOSA_OK && slot == pair->slot &&
+            layer == pair->layer)
+            return (int64_t)p;
+    }
+    return -1;
+}
+
+// One half of a pair; `factor` brings B to the run's scale.
+static mosa_status take(writing *w, const mosa_adapter_pair *pair, int lora, bool turn, float factor, mosa_error *err) {
+    const mosa_tensor_view *view = lora == 1 ? pair->a : pair->b;
+    int64_t index = find_param(w, pair, lora);
+    if (index < 0) return mosa_fail(err, MOSA_EINVALID, "%s: this run adapts no such matrix", view->name);
+    const mosa_param *param = &w->params->items[index];
+    if (view->dims[0] != param->dims[0] || view->dims[1] != param->dims[1])
+        return mosa_fail(err, MOSA_EINVALID, "%s: is %lld x %lld, this run's is %lld x %lld (lora_rank)", view->name,
+                         (long long)view->dims[0], (long long)view->dims[1], (long long)param->dims[0],
+                         (long long)param->dims[1]);
+    const int64_t columns = view->dims[1];
+    const int64_t head = mosa_step_config(w->how->step)->head_width;
+    size_t row_bytes = view->bytes / (size_t)view->dims[0];
+    for (int64_t row = 0; row < view->dims[0]; row++) {
+        int64_t from = turn && lora == 2 ? mosa_weight_rotary_row(row, head, w->to_gguf) : row;
+        float *to = w->weights + param->offset + row * columns;
+        mosa_dtype_traits_of(view->dtype)->to_f32((const char *)view->data + (size_t)from * row_bytes, to, columns);
+        for (int64_t i = 0; lora == 2 && factor != 1 && i < columns; i++) to[i] *= factor;
+    }
+    return MOSA_OK;
+}
+
+static mosa_status take_all(writing *w, const mosa_adapter_file *file, mosa_error *err) {
+    const mosa_export *how = w->how;
+    float scale = how->rslora ? how->alpha / sqrtf((float)how->rank) : how->alpha / (float)how->rank;
+    if (mosa_adapter_file_count(file) * 2 != w->params->count)
+        return mosa_fail(err, MOSA_EINVALID, "%s: adapts %zu matrices, this run %zu (lora_target)",
+                         mosa_adapter_file_path(file), mosa_adapter_file_count(file), w->params->count / 2);
+    for (size_t i = 0; i < mosa_adapter_file_count(file); i++) {
+        const mosa_adapter_pair *pair = mosa_adapter_file_at(file, i);
+        bool turn = w->family->gguf_rotary_pairs && mosa_weight_info_of(pair->slot)->rotary_rows &&
+                    mosa_adapter_file_is_gguf(file) != w->to_gguf;
+        MOSA_TRY(take(w, pair, 1, turn, 1, err));
+        MOSA_TRY(take(w, pair, 2, turn, pair->scale / scale, err));
+    }
+    return MOSA_OK;
+}
+
+mosa_status mosa_import_adapter(const mosa_export *how, const char *path, mosa_error *err) {
+    writing w;
+    mosa_adapter_file *file = NULL;
+    bool gguf = mosa_model_source_is_gguf(mosa_step_source(how->step));
+    mosa_status status = begin(&w, how, gguf, err); // what is read becomes the base's order
+    const char *type = status == MOSA_OK && gguf ? w.family->hf_types[0] : mosa_model_source_arch(w.source);
+    if (status == MOSA_OK) status = mosa_adapter_file_open(path, type, &file, err);
+    if (status == MOSA_OK) status = take_all(&w, file, err);
+    mosa_adapter_file_close(file);
     free(w.reordered);
     return status;
 }

@@ -88,6 +88,7 @@ static void what_cannot_work_is_refused_by_its_key(void **state) {
     assert_refused(BASE "lr_scheduler_type: cosin\n", "lr_scheduler_type", "did you mean cosine?");
     assert_refused(BASE "learning_rate: -1\n", "learning_rate: must be 0 to 100", "");
     assert_refused(BASE "stage: ppo\n", "stage: must be pt, sft", "");
+    assert_refused(BASE "stage: rm\n", "stage rm", "");
     assert_refused(BASE "fp16: true\n", "use bf16", "");
     assert_refused(BASE "lora_dropout: 0.1\n", "lora_dropout", "");
     assert_refused(BASE "finetuning_type: full\nquantization_bit: 4\n", "quantization_bit", "");
