@@ -137,7 +137,7 @@ static mosa_status stream_st(replacing *r, mosa_safetensors_writer *writer, mosa
 static bool is_companion(const char *name) {
     static const char *const suffixes[] = {".json", ".jinja", ".txt", ".model", ".tiktoken"};
     if (name[0] == '.' || mosa_str_ends_with(name, ".index.json") || strncmp(name, "adapter_", 8) == 0 ||
-        strcmp(name, "trainer_state.json") == 0)
+        strcmp(name, "trainer_state.json") == 0 || mosa_str_ends_with(name, "_results.json"))
         return false;
     for (size_t i = 0; i < MOSA_COUNT(suffixes); i++)
         if (mosa_str_ends_with(name, suffixes[i])) return true;
