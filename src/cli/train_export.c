@@ -121,7 +121,13 @@ static mosa_status score_here(exporting *x, sample *s, mosa_error *err) {
     return MOSA_OK;
 }
 
-static mosa_status take_sample(const train_set *train, int32_t rows, sample *s, mosa_error *err) {
+// Tokens of a sample at most: what a batch and the model hold, one more being generated.
+static int32_t sample_tokens(const exporting *x, int32_t rows) {
+    int64_t context = mosa_step_config(x->step)->context, most = rows + 1 < TOKENS_MAX ? rows + 1 : TOKENS_MAX;
+    return (int32_t)(context - 1 < most ? context - 1 : most);
+}
+
+static mosa_status take_sample(const exporting *x, const train_set *train, int32_t rows, sample *s, mosa_error *err) {
     const mosa_store *store = train->stores[0];
     int32_t longest = mosa_store_get_info(store)->longest;
     MOSA_AUTO_FREE float *weight = malloc((size_t)longest * sizeof *weight);
@@ -133,7 +139,7 @@ static mosa_status take_sample(const train_set *train, int32_t rows, sample *s, 
         s->tokens[s->n] = ids;
         if (!ids) return no_memory(err);
         MOSA_TRY(mosa_store_read(store, (uint64_t)s->n, ids, weight, &example, err));
-        int32_t most = rows + 1 < TOKENS_MAX ? rows + 1 : TOKENS_MAX;
+        int32_t most = sample_tokens(x, rows);
         s->count[s->n] = example.n < most ? example.n : most;
     }
     return MOSA_OK;
@@ -156,12 +162,13 @@ static mosa_status score_there(exporting *x, const sample *s, mosa_engine *engin
 
 static mosa_status open_result(const exporting *x, mosa_engine **out, mosa_error *err) {
     const char *bits = x->config->quantization_bit;
+    int64_t context = mosa_step_config(x->step)->context;
     mosa_engine_options options = {.model = x->adapter ? x->model : x->result,
                                    .device = x->config->device,
                                    .kv_type = x->config->kv_type,
                                    .quantize = x->adapter && bits ? (is(bits, "4") ? "q4_k" : "q8_0") : NULL,
                                    .threads = (int)x->config->threads,
-                                   .context_tokens = TOKENS_MAX + 32,
+                                   .context_tokens = context < TOKENS_MAX + 1 ? context : TOKENS_MAX + 1,
                                    .max_sequences = EXAMPLES,
                                    .max_adapters = x->adapter,
                                    .max_adapter_rank = x->adapter ? ADAPTER_RANK_MAX : 0};
@@ -212,7 +219,7 @@ static mosa_status verify(exporting *x, const train_set *train, int32_t rows, ch
     sample s = {0};
     mosa_eval_batch batch = {0};
     mosa_engine *engine = NULL;
-    mosa_status status = take_sample(train, rows, &s, err);
+    mosa_status status = take_sample(x, train, rows, &s, err);
     if (status == MOSA_OK) status = score_here(x, &s, err);
     if (status == MOSA_OK) status = open_result(x, &engine, err);
     if (status == MOSA_OK) status = score_there(x, &s, engine, &batch, err);
