@@ -7,9 +7,10 @@ import time
 
 import pytest
 
-from server import BIN, MODEL
+from server import BIN, ROOT
 
 WORDS = "the quick brown fox jumps over a lazy dog while seven wizards quietly mix potions in old jars".split()
+MODEL = ROOT / "examples/mosa-tiny.gguf"
 SHAPE = {
     "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 32, "intermediate_size": 64,
     "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1, "vocab_size": 300,
