@@ -593,6 +593,11 @@ static void check_backward(const shape &s, std::vector<int> lengths, std::mt1993
     compare_vectors(x, "dq", got.dq, want.dq, s.heads, s.width, part);
     compare_vectors(x, "dk", got.dk, want.dk, s.kv_heads, s.width, part);
     if (!s.in_key) compare_vectors(x, "dv", got.dv, want.dv, s.kv_heads, s.value_width, part);
+    mosa_attention::backward_hopper = false;
+    run_backward(x, whole(x), dy, again);
+    mosa_attention::backward_hopper = true;
+    compare_vectors(x, "dq without wgmma", again.dq, want.dq, s.heads, s.width, part);
+    compare_vectors(x, "dk without wgmma", again.dk, want.dk, s.kv_heads, s.width, part);
     run_backward(x, whole(x), dy, again);
     size_t n = (size_t)x.rows * s.heads * s.width;
     std::vector<float> a(n), b(n);
@@ -914,10 +919,13 @@ static void time_training() {
             3);
         backward b = {a, at_.q, at_.dy, at_.lse, at_.delta, g.dq, g.dk, g.dv, strides[1], strides[2], strides[3], 0.1f};
         double alone = time_us([&](int) { CHECK(run_kernels(b, 0)); }, 3);
+        backward_hopper = false;
+        double plain = time_us([&](int) { CHECK(run_kernels(b, 0)); }, 3);
+        backward_hopper = true;
         printf("batch %2d x %4d H%d/%d C%d%s: forward %8.1f us, kernel alone %8.1f us %5.1f TFLOPS; backward with "
-               "recomputing %8.1f us, kernels alone %8.1f us %5.1f TFLOPS\n",
+               "recomputing %8.1f us, kernels alone %8.1f us %5.1f TFLOPS, by mma.sync %8.1f us\n",
                c.batch, c.length, c.heads, c.kv_heads, c.width, c.causal ? " causal" : "", forward, forward_alone,
-               4 * unit / forward_alone / 1e6, backward_us, alone, 10 * unit / alone / 1e6);
+               4 * unit / forward_alone / 1e6, backward_us, alone, 10 * unit / alone / 1e6, plain);
         fflush(stdout);
     }
 }

@@ -169,6 +169,7 @@ bool decode_launch(const view &a, mosa_dtype dtype, void *scratch, size_t scratc
 view packed_view(const mosa_cuda_args *args, int q); // of packed rows, whose queries are operand q; y is left open
 cudaError_t packed_forward(view a, void *packed, cudaStream_t stream); // packed: room for keys and values in bf16
 cudaError_t plain_forward(const view &a, mosa_dtype dtype, cudaStream_t stream);
+bool has_wgmma(); // of the current device, in the code compiled for it
 bool has_kernels(int width, int value_width, mosa_dtype dtype);
 
 } // namespace mosa_attention

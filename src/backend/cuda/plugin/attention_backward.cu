@@ -1,10 +1,13 @@
 // ATTENTION_DX on CUDA: runs the forward pass again for each row's lse and delta, then the kernels of
 // attention_backward.cuh in bf16; widths that those do not know, and values in keys, run plain in f32.
 #include "backend/cuda/plugin/attention_backward.cuh"
+#include "backend/cuda/plugin/attention_backward_hopper.cuh"
 
 namespace mosa_attention {
 
 enum { BACK_PLAIN = 128 };
+
+bool backward_hopper = true; // wgmma where the device has it; a benchmark compares
 
 // ---- what a row needs: lse to base 2 and delta, by head; dy and q rounded. One warp per row and head.
 static __global__ void __launch_bounds__(BACK_THREADS)
@@ -144,6 +147,10 @@ static cudaError_t run_plain(const backward &b, const mosa_cuda_args *args, bool
 }
 
 static cudaError_t run_kernels(const backward &b, cudaStream_t stream) {
+    if (backward_hopper && has_wgmma() && !(b.a.cap > 0)) {
+        if (b.a.width == 64) return back_hopper_run<64>(b, stream);
+        if (b.a.width == 128) return back_hopper_run<128>(b, stream);
+    }
     switch (b.a.width) {
     case 64:
         return backward_run<64, 64>(b, stream);

@@ -61,13 +61,14 @@ __device__ __forceinline__ float cap_slope(const view &a, float p, float lse) {
     return 1.0f - t * t;
 }
 
+// A warp's rows, of which `first` is the first token.
 template <int DS>
 __device__ __forceinline__ void write_gradient(float *to, int64_t stride, const mosa_cuda_segment &s, int first,
                                                int64_t column, const float (&acc)[DS / 8][4], float by) {
     const int lane = threadIdx.x % 32;
 #pragma unroll
     for (int i = 0; i < 2; i++) {
-        int token = first + threadIdx.x / 32 * 16 + lane / 4 + 8 * i;
+        int token = first + lane / 4 + 8 * i;
         if (token >= s.row_count) continue;
         float *y = to + (s.row_begin + token) * stride + column + lane % 4 * 2;
 #pragma unroll
@@ -161,8 +162,8 @@ template <int D, int DS> __global__ void __launch_bounds__(BACK_THREADS) backwar
         tile_values<bf16, DS, STRIDE>(dk, f, stage.first + slice * DS);
         __syncthreads();
     }
-    write_gradient<DS>(b.dk, b.dk_stride, s, first, (int64_t)kv_head * D + slice * DS, dk, b.size);
-    write_gradient<DS>(b.dv, b.dv_stride, s, first, (int64_t)kv_head * D + slice * DS, dv, 1.0f);
+    write_gradient<DS>(b.dk, b.dk_stride, s, first + warp * 16, (int64_t)kv_head * D + slice * DS, dk, b.size);
+    write_gradient<DS>(b.dv, b.dv_stride, s, first + warp * 16, (int64_t)kv_head * D + slice * DS, dv, 1.0f);
 }
 
 // grid: (tiles of rows, late ones first; heads * slices; segments)
@@ -220,7 +221,7 @@ template <int D, int DS> __global__ void __launch_bounds__(BACK_THREADS) backwar
         tile_values<bf16, DS, STRIDE>(dq, f, stage.first + slice * DS);
         __syncthreads();
     }
-    write_gradient<DS>(b.dq, b.dq_stride, s, first, (int64_t)head * D + slice * DS, dq, b.size * a.sign);
+    write_gradient<DS>(b.dq, b.dq_stride, s, first + warp * 16, (int64_t)head * D + slice * DS, dq, b.size * a.sign);
 }
 
 template <int D, int DS> cudaError_t backward_run(const backward &b, cudaStream_t stream) {

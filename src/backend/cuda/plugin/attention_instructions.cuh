@@ -76,6 +76,11 @@ template <> struct half_type<__nv_bfloat16> {
     static __device__ __forceinline__ float2 unpair(uint32_t p) {
         return make_float2(__uint_as_float(p << 16), __uint_as_float(p & 0xffff0000u));
     }
+    static __device__ __forceinline__ uint32_t round_here(float lo, float hi) {
+        uint32_t p;
+        asm volatile("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(p) : "f"(hi), "f"(lo));
+        return p;
+    }
     static __device__ __forceinline__ uint32_t pair_here(float lo, float hi) {
         uint32_t p;
         asm volatile("prmt.b32 %0, %1, %2, 0x7632;" : "=r"(p) : "f"(lo), "f"(hi));

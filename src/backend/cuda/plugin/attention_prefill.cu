@@ -8,8 +8,6 @@ enum { WARPS = 4 };
 
 bool prefill_hopper = true; // wgmma where the device has it; a benchmark compares
 
-static bool has_wgmma();
-
 template <typename T, bool PAGED> static bool launch(const view &a, cudaStream_t stream, cudaError_t *result) {
     if (prefill_hopper && has_wgmma()) {
         if (a.width == 64) return *result = hopper_run<T, 64, PAGED>(a, stream), true;
@@ -37,7 +35,7 @@ template <typename T, bool PAGED> static bool launch(const view &a, cudaStream_t
 }
 
 // Whether this file's code for the current device has warpgroup instructions.
-static bool has_wgmma() {
+bool has_wgmma() {
     static int known; // 0 = not asked yet, 1 = no, 2 = yes; every thread that asks finds the same
     int device, major = 0;
     if (known == 0 && cudaGetDevice(&device) == cudaSuccess &&

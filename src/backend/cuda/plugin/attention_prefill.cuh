@@ -103,6 +103,15 @@ template <typename T> __device__ __forceinline__ void tile_pack(uint32_t (&p)[4]
         for (int i = 0; i < 2; i++) p[n / 2][n % 2 * 2 + i] = half_type<T>::pair_here(s[n][2 * i], s[n][2 * i + 1]);
 }
 
+// The same of weights that are not rounded yet.
+__device__ __forceinline__ void tile_pack_rounding(uint32_t (&p)[4][4], const float (&s)[8][4]) {
+#pragma unroll
+    for (int n = 0; n < 8; n++)
+#pragma unroll
+        for (int i = 0; i < 2; i++)
+            p[n / 2][n % 2 * 2 + i] = half_type<__nv_bfloat16>::round_here(s[n][2 * i], s[n][2 * i + 1]);
+}
+
 // acc += p v; v: DV columns of rows of STRIDE.
 template <typename T, int DV, int STRIDE>
 __device__ __forceinline__ void tile_values(float (&acc)[DV / 8][4], const uint32_t (&p)[4][4], const T *values) {
