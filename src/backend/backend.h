@@ -165,8 +165,8 @@ typedef struct mosa_backend_ops {
     mosa_status (*measure)(mosa_backend *backend, mosa_device_limits *limits, mosa_error *err);
 } mosa_backend_ops;
 
-// LIVE, beside others: the view's bytes change between runs and are read where they are (training). Nothing is packed
-// or copied: a matrix [N,K] must be f32, f16 or bf16, a vector f32.
+// LIVE, beside others: the view's bytes change between runs (training). A backend that can reads them where they are,
+// so that weight_refresh has nothing to do.
 enum { MOSA_WEIGHT_MATRIX = 1, MOSA_WEIGHT_TABLE = 2, MOSA_WEIGHT_VECTOR = 4, MOSA_WEIGHT_LIVE = 8 };
 
 // The set of MOSA_WEIGHT_* that the nodes of a graph make of one weight slot; 0 when unused. A weight shared by

@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 void mosa_params_init(mosa_params *params) {
     *params = (mosa_params){0};
@@ -82,10 +83,15 @@ int64_t mosa_params_find(const mosa_params *params, const char *name) {
     return -1;
 }
 
+enum { HUGE_AT_LEAST = 4 << 20, HUGE_PAGE = 2 << 20 };
+
 mosa_status mosa_params_alloc(const mosa_params *params, float **out, mosa_error *err) {
     size_t bytes = (params->elements ? params->elements : MOSA_PARAM_ALIGN) * sizeof(float); // a multiple of 64
-    float *arena = aligned_alloc(64, bytes);
+    bool large = bytes >= HUGE_AT_LEAST;
+    float *arena =
+        aligned_alloc(large ? HUGE_PAGE : 64, large ? (bytes + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE : bytes);
     if (!arena) return mosa_fail(err, MOSA_ENOMEM, "out of memory for %zu bytes of parameters", bytes);
+    if (large) (void)madvise(arena, bytes, MADV_HUGEPAGE); // a wish: products of matrices read rows far apart
     memset(arena, 0, bytes);
     *out = arena;
     return MOSA_OK;

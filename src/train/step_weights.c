@@ -64,7 +64,8 @@ static mosa_status make_one(mosa_step *step, step_resident *r, mosa_error *err) 
     else
         MOSA_TRY(mosa_model_training_data(slot->weight, step->options.quantize == MOSA_F32 ? NULL : step->pool,
                                           &r->view, &r->owned, err));
-    mosa_status status = step->backend->ops->weight_create(step->backend, &r->view, r->uses, &r->weight, err);
+    unsigned uses = r->uses | (r->trained ? MOSA_WEIGHT_LIVE : 0u);
+    mosa_status status = step->backend->ops->weight_create(step->backend, &r->view, uses, &r->weight, err);
     if (status != MOSA_OK) return mosa_fail_prefix(err, slot->weight->name);
     size_t bytes = step->backend->ops->weight_bytes(r->weight);
     bool in_place = r->uses & (MOSA_WEIGHT_TABLE | MOSA_WEIGHT_VECTOR);

@@ -60,7 +60,7 @@ static mosa_status check_weight(const mosa_exec *exec, const mosa_node *node, in
     bool table = operand == mosa_op_table_operand(node->op), matrix = operand == mosa_op_matrix_operand(node->op);
     bool ready = table || matrix || weight->vector != NULL;
     if (table) ready &= (weight->uses & MOSA_WEIGHT_TABLE) != 0;
-    bool live = weight->uses & MOSA_WEIGHT_LIVE;
+    bool live = weight->uses & MOSA_WEIGHT_LIVE; // what such a weight lacks is not needed
     if (matrix) ready &= (weight->uses & MOSA_WEIGHT_MATRIX) && (weight->packed || live || !exec->cpu->packs);
     if (!ready)
         return mosa_fail(err, MOSA_EINVALID, "weight %.200s was not made for its use in %s", name,

@@ -12,9 +12,6 @@ static mosa_status make_vector(mosa_cpu_backend *cpu, mosa_weight *weight, mosa_
         weight->vector = view->data;
         return MOSA_OK;
     }
-    if (weight->uses & MOSA_WEIGHT_LIVE)
-        return mosa_fail(err, MOSA_EINVALID, "%.200s: a vector that changes must be aligned f32",
-                         view->name ? view->name : "weight");
     size_t bytes = (size_t)view->n_elements * sizeof(float);
     float *vector = mosa_cpu_arena_alloc(&cpu->weight_memory, bytes);
     if (!vector) return mosa_fail(err, MOSA_ENOMEM, "%.200s: out of memory", view->name ? view->name : "weight");
@@ -61,9 +58,8 @@ static mosa_status make_matrix(mosa_cpu_backend *cpu, mosa_weight *weight, mosa_
                         mosa_dtype_name(view->dtype));
         return err ? mosa_hint(err, "convert the model to q8_0, q4_k or f16") : MOSA_EUNSUPPORTED;
     }
-    bool live = weight->uses & MOSA_WEIGHT_LIVE;
-    if (live && (view->n_dims != 2 || mosa_dtype_traits_of(view->dtype)->quantised))
-        return mosa_fail(err, MOSA_EINVALID, "%.200s: no matrix of this type and shape may change", name);
+    // Packing after every step costs more than unpacked matrices do when many rows are multiplied.
+    bool live = weight->uses & MOSA_WEIGHT_LIVE && view->n_dims == 2 && !mosa_dtype_traits_of(view->dtype)->quantised;
     if (!cpu->packs || live) return MOSA_OK;
     weight->packed = mosa_cpu_arena_alloc(&cpu->weight_memory, bytes);
     if (!weight->packed)
