@@ -389,7 +389,7 @@ __global__ void __launch_bounds__(THREADS)
     row_view r = {logits + (int64_t)d.row * vocabulary, vocabulary, 0, 1};
     int best = best_of(r.logits, vocabulary, &s, NULL, 0, &r.max);
     bool finite = best >= 0 && isfinite(r.max);
-    int token = d.given >= 0 ? d.given : finite ? draw_token(d, r, best, &s) : -1;
+    int token = !finite ? -1 : d.given >= 0 ? d.given : draw_token(d, r, best, &s);
     if (threadIdx.x == 0) to->token = token;
     if (d.n_top < 0 || token < 0 || !finite) return;
     float log_sum = log_sum_of(r.logits, vocabulary, r.max, &s);
