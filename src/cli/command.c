@@ -25,16 +25,36 @@ extern const mosa_command mosa_command_run;
 extern const mosa_command mosa_command_serve;
 extern const mosa_command mosa_command_tokenize;
 extern const mosa_command mosa_command_tokenizer;
+extern const mosa_command mosa_command_train;
 extern const mosa_command mosa_command_train_plot;
 extern const mosa_command mosa_command_version;
 
 static const mosa_command *const table[] = {
-    &mosa_command_serve,      &mosa_command_chat,       &mosa_command_run,          &mosa_command_config,
-    &mosa_command_pull,       &mosa_command_inspect,    &mosa_command_tokenize,     &mosa_command_tokenizer,
-    &mosa_command_convert,    &mosa_command_train_plot, &mosa_command_bench,        &mosa_command_bench_serve,
-    &mosa_command_eval,       &mosa_command_data,       &mosa_command_data_inspect, &mosa_command_data_dedup,
-    &mosa_command_data_split, &mosa_command_data_pack,  &mosa_command_data_stats,   &mosa_command_devices,
-    &mosa_command_engine,     &mosa_command_help,       &mosa_command_version,      NULL,
+    &mosa_command_serve,
+    &mosa_command_chat,
+    &mosa_command_run,
+    &mosa_command_config,
+    &mosa_command_pull,
+    &mosa_command_inspect,
+    &mosa_command_tokenize,
+    &mosa_command_tokenizer,
+    &mosa_command_convert,
+    &mosa_command_train,
+    &mosa_command_train_plot,
+    &mosa_command_bench,
+    &mosa_command_bench_serve,
+    &mosa_command_eval,
+    &mosa_command_data,
+    &mosa_command_data_inspect,
+    &mosa_command_data_dedup,
+    &mosa_command_data_split,
+    &mosa_command_data_pack,
+    &mosa_command_data_stats,
+    &mosa_command_devices,
+    &mosa_command_engine,
+    &mosa_command_help,
+    &mosa_command_version,
+    NULL,
 };
 
 const mosa_command *const *mosa_commands(void) {
