@@ -130,7 +130,7 @@ static mosa_admission *create(int max_accounts, int max_grants) {
     return admission;
 }
 
-static mosa_admission_ask ask_for(const char *key, const mosa_limits *limits, int64_t tokens) {
+static mosa_admission_ask ask_for(const char *key, const mosa_account_limits *limits, int64_t tokens) {
     mosa_admission_ask ask = {.requests = 1, .tokens = tokens};
     ask.ids[MOSA_ACCOUNT_KEY] = key;
     ask.limits[MOSA_ACCOUNT_KEY] = limits;
@@ -140,7 +140,7 @@ static mosa_admission_ask ask_for(const char *key, const mosa_limits *limits, in
 static void a_refusal_names_the_limit_and_its_wait_is_true(void **state) {
     (void)state;
     mosa_admission *admission = create(0, 0);
-    mosa_limits limits = {.max_tokens_per_1_minute = 600, .max_requests_per_1_minute = 10};
+    mosa_account_limits limits = {.max_tokens_per_1_minute = 600, .max_requests_per_1_minute = 10};
     mosa_admission_ask ask = ask_for("key_a", &limits, 500);
     mosa_grant *grant, *other;
     mosa_refusal refusal;
@@ -179,7 +179,7 @@ static void a_refusal_names_the_limit_and_its_wait_is_true(void **state) {
 static void all_accounts_give_or_none_does(void **state) {
     (void)state;
     mosa_admission *admission = create(0, 0);
-    mosa_limits wide_limits = {.max_tokens_per_1_minute = 1000}, narrow = {.max_tokens_per_1_minute = 100};
+    mosa_account_limits wide_limits = {.max_tokens_per_1_minute = 1000}, narrow = {.max_tokens_per_1_minute = 100};
     mosa_admission_ask ask = {
         .ids = {"proj", "key", "model"}, .limits = {&wide_limits, &wide_limits, &narrow}, .requests = 1, .tokens = 80};
     mosa_grant *grant;
@@ -203,7 +203,8 @@ static void all_accounts_give_or_none_does(void **state) {
 static void the_longest_wait_is_told(void **state) {
     (void)state;
     mosa_admission *admission = create(0, 0);
-    mosa_limits limits = {.max_tokens_per_1_minute = 60, .max_tokens_per_1_day = 86400, .max_concurrent_requests = 1};
+    mosa_account_limits limits = {
+        .max_tokens_per_1_minute = 60, .max_tokens_per_1_day = 86400, .max_concurrent_requests = 1};
     mosa_admission_ask ask = ask_for("k", &limits, 60);
     mosa_grant *grant, *other;
     mosa_refusal refusal;
@@ -226,7 +227,7 @@ static void a_budget_stops_hard(void **state) {
     (void)state;
     mosa_admission *admission = create(0, 0);
     mosa_error err;
-    mosa_limits limits = {.max_spend = 1000000};
+    mosa_account_limits limits = {.max_spend = 1000000};
     assert_int_equal(mosa_admission_set_spent(admission, MOSA_ACCOUNT_KEY, "k", 900000, &err), MOSA_OK);
     mosa_admission_ask ask = ask_for("k", &limits, 10);
     ask.cost = 60000;
@@ -250,7 +251,7 @@ static void a_budget_stops_hard(void **state) {
 static void accounts_are_bounded_and_those_with_a_past_are_kept(void **state) {
     (void)state;
     mosa_admission *admission = create(100, 0);
-    mosa_limits limits = {.max_requests_per_1_minute = 2};
+    mosa_account_limits limits = {.max_requests_per_1_minute = 2};
     mosa_refusal refusal;
     mosa_grant *grant;
     char id[16];
@@ -293,7 +294,7 @@ enum { THREADS = 4, PROJECTS = 2, KEYS = 6, ROUNDS = 4000, RUNNING_MAX = 3, TOKE
 
 typedef struct storm {
     mosa_admission *admission;
-    mosa_limits project, key, model;
+    mosa_account_limits project, key, model;
     atomic_llong key_tokens[KEYS], key_requests[KEYS]; // what clients know to have used, at frozen time
     atomic_int key_running[KEYS];
     atomic_int broken;

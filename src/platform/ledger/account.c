@@ -8,16 +8,17 @@
 static const struct {
     const char *name;
     int64_t period_ms;
-    size_t limit_offset; // in mosa_limits
+    size_t limit_offset; // in mosa_account_limits
     bool of_tokens;
 } bucket_info[ACCOUNT_BUCKETS] = {
     [REQUESTS_MINUTE] = {"max_requests_per_1_minute", MOSA_BUCKET_MINUTE_MS,
-                         offsetof(mosa_limits, max_requests_per_1_minute), false},
-    [TOKENS_MINUTE] = {"max_tokens_per_1_minute", MOSA_BUCKET_MINUTE_MS, offsetof(mosa_limits, max_tokens_per_1_minute),
-                       true},
-    [REQUESTS_DAY] = {"max_requests_per_1_day", MOSA_BUCKET_DAY_MS, offsetof(mosa_limits, max_requests_per_1_day),
-                      false},
-    [TOKENS_DAY] = {"max_tokens_per_1_day", MOSA_BUCKET_DAY_MS, offsetof(mosa_limits, max_tokens_per_1_day), true},
+                         offsetof(mosa_account_limits, max_requests_per_1_minute), false},
+    [TOKENS_MINUTE] = {"max_tokens_per_1_minute", MOSA_BUCKET_MINUTE_MS,
+                       offsetof(mosa_account_limits, max_tokens_per_1_minute), true},
+    [REQUESTS_DAY] = {"max_requests_per_1_day", MOSA_BUCKET_DAY_MS,
+                      offsetof(mosa_account_limits, max_requests_per_1_day), false},
+    [TOKENS_DAY] = {"max_tokens_per_1_day", MOSA_BUCKET_DAY_MS, offsetof(mosa_account_limits, max_tokens_per_1_day),
+                    true},
 };
 
 mosa_account *mosa_account_create(mosa_account_kind kind, const char *id, uint64_t hash, int64_t now_ms) {
@@ -43,8 +44,8 @@ static int64_t clamp(int64_t limit) {
     return limit < 0 ? 0 : limit > MOSA_LIMIT_MAX ? MOSA_LIMIT_MAX : limit;
 }
 
-void mosa_account_prepare(mosa_account *account, const mosa_limits *limits, int64_t now_ms) {
-    static const mosa_limits none;
+void mosa_account_prepare(mosa_account *account, const mosa_account_limits *limits, int64_t now_ms) {
+    static const mosa_account_limits none;
     if (!limits) limits = &none;
     for (int i = 0; i < ACCOUNT_BUCKETS; i++) {
         int64_t limit;

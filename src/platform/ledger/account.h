@@ -39,7 +39,7 @@ typedef struct mosa_account {
 mosa_account *mosa_account_create(mosa_account_kind kind, const char *id, uint64_t hash, int64_t now_ms);
 void mosa_account_destroy(mosa_account *account);
 // Brings buckets to now and sets the limits in force; NULL = none.
-void mosa_account_prepare(mosa_account *account, const mosa_limits *limits, int64_t now_ms);
+void mosa_account_prepare(mosa_account *account, const mosa_account_limits *limits, int64_t now_ms);
 // Whether all limits leave room. If not, and if this refusal keeps the request away for longer than *refusal does (when
 // `refused` says that there is one), fills it.
 bool mosa_account_check(const mosa_account *account, const mosa_admission_ask *ask, bool refused,

@@ -29,14 +29,14 @@ typedef struct mosa_grant mosa_grant;
 
 // 0 = no limit, each; at most MOSA_LIMIT_MAX (more counts as that). The names are those of configuration and of
 // refusals.
-typedef struct mosa_limits {
+typedef struct mosa_account_limits {
     int64_t max_requests_per_1_minute;
     int64_t max_tokens_per_1_minute;
     int64_t max_requests_per_1_day;
     int64_t max_tokens_per_1_day;
     int64_t max_concurrent_requests;
     int64_t max_spend; // in millionths of the currency, since mosa_admission_set_spent said 0
-} mosa_limits;
+} mosa_account_limits;
 
 typedef enum mosa_account_kind {
     MOSA_ACCOUNT_PROJECT,
@@ -48,12 +48,12 @@ typedef enum mosa_account_kind {
 const char *mosa_account_kind_name(mosa_account_kind kind); // "project"
 
 typedef struct mosa_admission_ask {
-    const char *ids[MOSA_ACCOUNT_KINDS];           // NULL or "" = no such account; at most MOSA_ACCOUNT_ID_MAX bytes
-    const mosa_limits *limits[MOSA_ACCOUNT_KINDS]; // now in force; NULL = none
-    int64_t requests;                              // 1 of every HTTP request
-    int64_t tokens;                                // prompt + longest output, of all choices
-    int64_t cost;                                  // of that at most, millionths of the currency
-    int64_t queue_ms;                              // how long the engine would let it wait; the least Retry-After
+    const char *ids[MOSA_ACCOUNT_KINDS]; // NULL or "" = no such account; at most MOSA_ACCOUNT_ID_MAX bytes
+    const mosa_account_limits *limits[MOSA_ACCOUNT_KINDS]; // now in force; NULL = none
+    int64_t requests;                                      // 1 of every HTTP request
+    int64_t tokens;                                        // prompt + longest output, of all choices
+    int64_t cost;                                          // of that at most, millionths of the currency
+    int64_t queue_ms; // how long the engine would let it wait; the least Retry-After
 } mosa_admission_ask;
 
 enum { MOSA_ACCOUNT_ID_MAX = 127 };
