@@ -74,7 +74,7 @@ static mosa_status build_engine_argv(mosa_command_call *call, server *server, in
     const mosa_settings *s = server->settings;
     mosa_arena *arena = call->arena;
     const char *const arguments[] = {
-        "/proc/self/exe",
+        s->engine.program ? s->engine.program : "/proc/self/exe",
         "engine",
         "fd:3",
         "--model",

@@ -89,6 +89,9 @@ static const mosa_option options[] = {
      .help = "Seed of requests that bring none; -1 draws a fresh one for each.", FIELD(models.seed)},
 
     // --- engine ---
+    {"engine.program", "--engine-program", MOSA_OPTION_STRING, .value = "PATH",
+     .help = "Program that runs a model for the server, called as PATH engine fd:3 --model ...; default: this one.",
+     FIELD(engine.program)},
     {"engine.device", "--device", MOSA_OPTION_STRING, "cpu", .value = "DEVICE",
      .help = "Where to run: cpu, or cpu:ref for the plain C kernels only.", FIELD(engine.device)},
     {"engine.threads", "--threads", MOSA_OPTION_INT, "0", .min = 0, .max = 1024, .aliases = "-t",

@@ -35,6 +35,7 @@ typedef struct mosa_settings {
         int64_t seed;              // -1 = a fresh one for each request
     } models;
     struct {
+        const char *program;                     // NULL = this one
         const char *device, *quantize, *kv_type; // quantize NULL = as stored
         const char *speculate, *draft_model;     // NULL: off, none
         int64_t threads, context_tokens, kv_memory_bytes, max_sequences, max_batch_tokens, max_queued, draft_tokens;

@@ -4,9 +4,10 @@ import json
 import os
 import subprocess
 
+import httpx
 import pytest
 
-from server import BIN, MODEL_FILE
+from server import BIN, MODEL, MODEL_FILE, Server
 
 
 def mosa(*arguments, env=None, cwd=None, stdout=subprocess.PIPE):
@@ -118,3 +119,13 @@ def test_bench_counts_what_streams_decode_together():
                                                             "decode, 3 streams at 40"]
     assert all(row["tokens_per_s"] > 0 for row in measured["results"])
     assert measured["results"][1]["share_of_limit"] > 0 and measured["matrix_ops_per_s"] == 0
+
+
+def test_another_program_may_run_the_engine(tmp_path):
+    program = tmp_path / "engine"
+    program.write_text(f'#!/bin/sh\necho "$1 $2" > {tmp_path}/called\nexec {BIN} "$@"\n')
+    program.chmod(0o755)
+    with Server("--engine-program", program) as server:
+        answer = httpx.post(server.url + "/v1/completions", json={"model": MODEL, "prompt": "a", "max_tokens": 2})
+    assert answer.status_code == 200 and answer.json()["usage"]["completion_tokens"] == 2
+    assert (tmp_path / "called").read_text() == "engine fd:3\n"
