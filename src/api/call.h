@@ -27,6 +27,7 @@
 #include <stdint.h>
 
 typedef struct mosa_call mosa_call;
+struct mosa_answer_delta;
 struct mosa_http_request;
 struct mosa_chat_answer;
 
@@ -43,7 +44,10 @@ typedef struct mosa_choice {
     int64_t text_offset;             // characters so far, for the legacy logprobs
     struct mosa_chat_answer *answer; // chat: takes the text apart; NULL where all of it is content
     int32_t prompt_tokens, cached_tokens, completion_tokens, reasoning_tokens;
-    bool hide_output; // max_tokens 0: the one token that the engine must make is not shown
+    const char *stop_sequence; // messages: in extra; the one that ended the answer, or NULL
+    int n_blocks;              // messages: content blocks so far, the last one open while open_block says of which kind
+    int open_block;            // messages: its mosa_answer_kind + 1; 0 = none
+    bool hide_output;          // max_tokens 0: the one token that the engine must make is not shown
 } mosa_choice;
 
 typedef struct mosa_call_format {
@@ -51,6 +55,8 @@ typedef struct mosa_call_format {
     void (*event)(mosa_call *call, mosa_choice *choice, const mosa_event *event);
     // All choices have finished: the last SSE events to call->out, or the whole body to `body`.
     void (*finish)(mosa_call *call, mosa_buf *body);
+    // A piece of a chat answer that has been taken apart (chat_answer.h); NULL: written as chat completions do.
+    void (*delta)(mosa_call *call, mosa_choice *choice, const struct mosa_answer_delta *delta);
 } mosa_call_format;
 
 typedef enum mosa_call_state {

@@ -49,7 +49,7 @@ void mosa_chat_answer_destroy(mosa_chat_answer *answer) {
 // --- calls ----------------------------------------------------------------------------------------------------------
 
 // "call_" and 24 letters and digits, or as many as the model's template wants; different in every answer.
-static void append_id(const mosa_chat_answer *answer, int index, mosa_buf *out) {
+void mosa_chat_answer_call_id(const mosa_chat_answer *answer, int index, mosa_buf *out) {
     static const char digits[] = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
     const char *id = answer->call->id;
     int len = answer->id_len ? answer->id_len : ID_LEN;
@@ -64,7 +64,7 @@ static void append_id(const mosa_chat_answer *answer, int index, mosa_buf *out) 
 
 static void append_call_head(const mosa_chat_answer *answer, const mosa_answer_delta *delta, mosa_buf *out) {
     mosa_buf_append_str(out, "\"id\":\"");
-    append_id(answer, delta->call, out);
+    mosa_chat_answer_call_id(answer, delta->call, out);
     mosa_buf_append_str(out, "\",\"type\":\"function\",\"function\":{\"name\":");
     mosa_json_append_string(out, delta->text);
     mosa_buf_append_str(out, ",\"arguments\":\"");
@@ -150,7 +150,9 @@ static void take_delta(void *user, const mosa_answer_delta *delta) {
     mosa_chat_answer *answer = user;
     if (delta->kind == MOSA_ANSWER_CONTENT) answer->has_content = true;
     if (delta->kind == MOSA_ANSWER_REASONING && answer->hide_reasoning) return;
-    if (answer->call->stream)
+    if (answer->call->format->delta)
+        answer->call->format->delta(answer->call, answer->choice, delta);
+    else if (answer->call->stream)
         stream_delta(answer, delta);
     else
         keep_delta(answer, delta);

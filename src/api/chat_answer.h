@@ -15,9 +15,13 @@ typedef struct mosa_chat_answer mosa_chat_answer;
 mosa_chat_answer *mosa_chat_answer_create(const mosa_answer_options *options, int id_len, bool hide_reasoning);
 void mosa_chat_answer_destroy(mosa_chat_answer *answer); // NULL-safe
 
-// Takes an event of the choice; `entry`: its token has log-probabilities that may be shown. Streaming writes chunks,
-// else the choice and the answer accumulate. After the last event everything is decided.
+// Takes an event of the choice; `entry`: its token has log-probabilities that may be shown. What it brings goes to the
+// format where it has a function for that; else streaming writes chunks, or the choice and the answer accumulate. After
+// the last event everything is decided.
 void mosa_chat_answer_take(mosa_call *call, mosa_choice *choice, const mosa_event *event, bool entry);
+
+// The id of a call, counted from 0: as long as the model's template wants; different in every answer.
+void mosa_chat_answer_call_id(const mosa_chat_answer *answer, int index, mosa_buf *out);
 
 // Members of a message that is not streamed: ,"reasoning_content":...,"tool_calls":[...], where there are any.
 void mosa_chat_answer_append(const mosa_chat_answer *answer, mosa_buf *out);

@@ -156,8 +156,8 @@ void mosa_gateway_fail_call(mosa_gateway *gateway, mosa_call *call, const mosa_a
     }
     // The status has been sent: the error becomes the last event of the stream.
     mosa_stream_open_chunk(call);
-    mosa_buf_append_str(&call->out, "data: ");
-    mosa_api_error_append(&call->out, error);
+    mosa_buf_append_str(&call->out, call->http->route->anthropic ? "event: error\ndata: " : "data: ");
+    mosa_http_append_error(call->http, error, &call->out);
     mosa_buf_append_str(&call->out, "\n\n");
     call->ended = true;
     mark_dirty(gateway, call);

@@ -58,6 +58,9 @@ typedef struct mosa_http_request {
 void mosa_http_reply_json(mosa_http_request *request, int status);
 void mosa_http_reply_text(mosa_http_request *request, int status, const char *content_type);
 
+// Appends the error object, in the shape that the route's clients know.
+void mosa_http_append_error(const mosa_http_request *request, const mosa_api_error *error, mosa_buf *out);
+
 void mosa_http_resume(mosa_http_request *request);          // the HTTP thread goes on with it; any thread
 void mosa_http_request_destroy(mosa_http_request *request); // with its call; NULL-safe
 

@@ -1,5 +1,6 @@
 // From a complete request to its answer: body, schema, handler; on an HTTP thread or on the worker.
 #include "api/api_internal.h"
+#include "api/messages.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/rng.h"
@@ -40,6 +41,13 @@ void mosa_http_reply_json(mosa_http_request *request, int status) {
 void mosa_http_reply_text(mosa_http_request *request, int status, const char *content_type) {
     request->status = status;
     request->content_type = content_type;
+}
+
+void mosa_http_append_error(const mosa_http_request *request, const mosa_api_error *error, mosa_buf *out) {
+    if (request->route && request->route->anthropic)
+        mosa_messages_error_append(out, error, request->id);
+    else
+        mosa_api_error_append(out, error);
 }
 
 bool mosa_http_begin_call(mosa_http_request *request, const mosa_call_format *format, int n_choices,

@@ -100,14 +100,22 @@ static void choose_id(mosa_http_request *request) {
         snprintf(request->id, sizeof request->id, "req_%016llx", (unsigned long long)mosa_api_random(request->api));
 }
 
+// The key that came as a bearer token, or, as Anthropic's clients send it, as x-api-key; NULL when there is none.
+static const char *given_key(mosa_http_request *request) {
+    const char *given = header(request, MHD_HTTP_HEADER_AUTHORIZATION);
+    if (!given) return header(request, "x-api-key");
+    if (strncasecmp(given, "Bearer ", 7) != 0) return NULL;
+    given += 7;
+    while (*given == ' ') given++;
+    return given;
+}
+
 static bool has_key(mosa_http_request *request) {
     enum { CALLER_SEED = 1 };
     const mosa_api *api = request->api;
-    const char *given = header(request, MHD_HTTP_HEADER_AUTHORIZATION);
     if (api->options.api_keys.count == 0) return true;
-    if (!given || strncasecmp(given, "Bearer ", 7) != 0) return false;
-    given += 7;
-    while (*given == ' ') given++;
+    const char *given = given_key(request);
+    if (!given) return false;
     // Compared in full, so that the time taken tells nothing about the key.
     char padded[API_KEY_MAX] = {0};
     size_t len = strnlen(given, API_KEY_MAX);
@@ -144,7 +152,7 @@ static void choose_route(mosa_http_request *request, const char *method, const c
 
 static void check_key(mosa_http_request *request) {
     if (!request->route || request->route->scope == MOSA_AUTH_NONE || has_key(request)) return;
-    bool given = header(request, MHD_HTTP_HEADER_AUTHORIZATION) != NULL;
+    bool given = header(request, MHD_HTTP_HEADER_AUTHORIZATION) || header(request, "x-api-key");
     mosa_api_fail(&request->error, 401, "invalid_api_key", NULL, "%s",
                   given ? "Incorrect API key provided."
                         : "You didn't provide an API key: send it as a header, Authorization: Bearer KEY.");

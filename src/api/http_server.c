@@ -32,7 +32,7 @@ static enum MHD_Result send_reply(mosa_http_request *request) {
     mosa_api *api = request->api;
     if (request->error.http) {
         mosa_buf_clear(&request->reply);
-        mosa_api_error_append(&request->reply, &request->error);
+        mosa_http_append_error(request, &request->error, &request->reply);
         mosa_http_reply_json(request, request->error.http);
     }
     size_t len = request->reply.len;

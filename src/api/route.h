@@ -25,6 +25,7 @@ typedef struct mosa_route {
     void (*handler)(struct mosa_http_request *request);
     const char *summary;
     const char *schema; // JSON Schema of the body; NULL = the body is ignored
+    bool anthropic;     // errors have the shape that Anthropic's clients know
 } mosa_route;
 
 extern const mosa_route mosa_routes[];

@@ -5,6 +5,8 @@
 struct mosa_http_request;
 
 void mosa_route_chat(struct mosa_http_request *request);
+void mosa_route_messages(struct mosa_http_request *request);
+void mosa_route_count_tokens(struct mosa_http_request *request);
 void mosa_route_completions(struct mosa_http_request *request);
 void mosa_route_embeddings(struct mosa_http_request *request);
 void mosa_route_rerank(struct mosa_http_request *request);

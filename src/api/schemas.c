@@ -78,6 +78,38 @@ const char mosa_schema_completions[] =
     "," GUIDES ",\"logprobs\":" INTEGER(0, 20) ",\"echo\":" BOOLEAN ",\"suffix\":" STRING ","
                                                "\"best_of\":" INTEGER(1, 128) "}}";
 
+// Anthropic's shapes.
+// clang-format off
+#define BLOCKS                                                                                                         \
+    "{\"type\":[\"string\",\"array\"],\"items\":{\"type\":\"object\",\"required\":[\"type\"],"                         \
+    "\"properties\":{\"type\":{\"type\":\"string\"}}}}"
+#define ANTHROPIC                                                                                                      \
+    MODEL ","                                                                                                          \
+    "\"messages\":{\"type\":\"array\",\"minItems\":1,\"items\":{\"type\":\"object\","                              \
+    "\"required\":[\"role\",\"content\"],"                                                                           \
+    "\"properties\":{\"role\":{\"enum\":[\"user\",\"assistant\"]},\"content\":" BLOCKS "}}},"                          \
+    "\"system\":{\"type\":[\"string\",\"array\",\"null\"],\"items\":" TEXT_PART "},"                                   \
+    "\"tools\":{\"type\":[\"array\",\"null\"],\"maxItems\":1024,\"items\":{\"type\":\"object\","                       \
+    "\"required\":[\"name\"],"                                                                                       \
+    "\"properties\":{\"name\":{\"type\":\"string\"},\"type\":" STRING ",\"input_schema\":" OBJECT "}}},"               \
+    "\"tool_choice\":{\"type\":[\"object\",\"null\"],\"required\":[\"type\"]},"                                        \
+    "\"output_config\":" OBJECT ",\"thinking\":{\"type\":[\"object\",\"null\"],\"required\":[\"type\"]}"
+// clang-format on
+
+const char mosa_schema_messages[] =
+    "{\"type\":\"object\",\"required\":[\"model\",\"messages\",\"max_tokens\"],"
+    "\"properties\":{" ANTHROPIC ",\"max_tokens\":{\"type\":\"integer\",\"minimum\":1,\"maximum\":1000000000},"
+    "\"temperature\":" NUMBER(0, 2) ",\"top_p\":" NUMBER(0, 1) ",\"top_k\":" INTEGER(
+        -1, 1000000) ",\"stream\":" BOOLEAN ","
+                     "\"stop_sequences\":{\"type\":[\"array\",\"null\"],\"maxItems\":16,"
+                     "\"items\":{\"type\":\"string\",\"minLength\":1,\"maxLength\":1024}},"
+                     "\"seed\":{\"type\":[\"integer\",\"null\"]},"
+                     "\"metadata\":{\"type\":[\"object\",\"null\"],\"properties\":{\"user_"
+                     "id\":" STRING "}}}}";
+
+const char mosa_schema_count_tokens[] =
+    "{\"type\":\"object\",\"required\":[\"model\",\"messages\"],\"properties\":{" ANTHROPIC "}}";
+
 const char mosa_schema_embeddings[] =
     "{\"type\":\"object\",\"required\":[\"model\",\"input\"],\"properties\":{" MODEL ",\"input\":" PROMPT ","
     "\"encoding_format\":{\"enum\":[\"float\",\"base64\",null]},\"dimensions\":" INTEGER(

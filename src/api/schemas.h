@@ -4,6 +4,8 @@
 
 extern const char mosa_schema_chat[];
 extern const char mosa_schema_completions[];
+extern const char mosa_schema_messages[];
+extern const char mosa_schema_count_tokens[];
 extern const char mosa_schema_embeddings[];
 extern const char mosa_schema_rerank[];
 extern const char mosa_schema_score[];
