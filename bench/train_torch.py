@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """A training step of GPT-2 124M in PyTorch, f32, as fast as it goes on a CPU: the peer of `mosa train`.
 
-    bench/train_torch.py [--batch 4] [--seq 64] [--steps 5] [--threads 2] [--compile] [--no-optimizer]
+    bench/train_torch.py [--batch 4] [--seq 64] [--steps 5] [--threads 2] [--compile] [--vocab 50257]
+                         [--no-optimizer]
 
-Forward, backward and a fused AdamW step over random tokens; scaled_dot_product_attention, tied head, no dropout, mean
+Forward, backward, clipping and a fused AdamW step over random tokens; scaled_dot_product_attention, tied head, no dropout, mean
 loss over all positions. Prints one JSON line: seconds per step (median, best) after two warm-up steps, loss, and
 GFLOP/s by 6 x weights x tokens plus attention (causal half).
 """
@@ -36,9 +37,10 @@ class Block(nn.Module):
 
 
 class GPT(nn.Module):
-    def __init__(self):
+    def __init__(self, vocab):
         super().__init__()
-        self.wte, self.wpe = nn.Embedding(V, D), nn.Embedding(CONTEXT, D)
+        self.vocab = vocab
+        self.wte, self.wpe = nn.Embedding(vocab, D), nn.Embedding(CONTEXT, D)
         self.blocks = nn.ModuleList(Block() for _ in range(L))
         self.ln = nn.LayerNorm(D)
         for name, p in self.named_parameters():
@@ -49,7 +51,7 @@ class GPT(nn.Module):
         x = self.wte(tokens) + self.wpe(torch.arange(tokens.shape[1]))
         for block in self.blocks:
             x = block(x)
-        return F.cross_entropy(F.linear(self.ln(x), self.wte.weight).view(-1, V), labels.reshape(-1))
+        return F.cross_entropy(F.linear(self.ln(x), self.wte.weight).view(-1, self.vocab), labels.reshape(-1))
 
 
 def main():
@@ -59,11 +61,12 @@ def main():
     parser.add_argument("--steps", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--vocab", type=int, default=V, help="rows of the table; tokens stay below 50257")
     parser.add_argument("--no-optimizer", action="store_true")
     args = parser.parse_args()
     torch.manual_seed(1)
     torch.set_num_threads(args.threads)
-    model = GPT()
+    model = GPT(args.vocab)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
     step = torch.compile(model) if args.compile else model
     tokens = torch.randint(V, (args.batch, args.seq + 1))
@@ -73,6 +76,7 @@ def main():
         loss = step(tokens[:, :-1], tokens[:, 1:])
         loss.backward()
         if not args.no_optimizer:
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0, foreach=True)
             optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         if i >= 2:

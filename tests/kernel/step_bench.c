@@ -1,17 +1,19 @@
-// Times training steps of the GPT-2 124M shape: forward, backward and AdamW over random tokens and weights, f32; the
-// peer of bench/train_torch.py.
+// Times training steps of the GPT-2 124M shape: forward, backward, clipping and AdamW over random tokens and weights,
+// f32; the peer of bench/train_torch.py.
 //
 //   step_bench [batch] [seq] [steps] [threads] [device] [--profile]
 //
-// Prints one JSON line: seconds per step (median, best) after two to warm up, of which AdamW's, the mean loss of the
-// last step, GFLOP/s by 6 x weights x tokens plus attention (causal half), memory of activations. --profile adds the
-// time of each kind of op in the last step.
+// Prints one JSON line: seconds per step (median, best) after two to warm up, of which clipping's and AdamW's, the mean
+// loss of the last step, GFLOP/s by 6 x weights x tokens plus attention (causal half), their share of the peak of
+// multiply-adds measured behind the steps, memory of activations. --profile adds the time of each kind of op in the
+// last step.
 #include "backend/backend.h"
 #include "base/clock.h"
 #include "base/rng.h"
 #include "graph/op.h"
 #include "graph/pass.h"
 #include "graph/plan.h"
+#include "train/grad_norm.h"
 #include "train/optimizer.h"
 
 #include <math.h>
@@ -33,6 +35,7 @@ typedef struct bench {
     int64_t offset[SLOTS_MAX];
     mosa_grads grads;
     mosa_optimizer *optimizer;
+    mosa_grad_norm norm;
     mosa_weight *resident[SLOTS_MAX];
     int32_t rows, *tokens, *positions;
     float *coef;
@@ -145,6 +148,7 @@ static mosa_status open_all(bench *b, const mosa_backend_options *device, mosa_e
     MOSA_TRY(mosa_pool_create(device->threads, &b->pool, err));
     MOSA_TRY(build(b, err));
     MOSA_TRY(make_weights(b, err));
+    MOSA_TRY(mosa_grad_norm_init(&b->norm, &b->params, err));
     return mosa_optimizer_create(&adamw, &b->params, b->pool, &b->optimizer, err);
 }
 
@@ -175,7 +179,8 @@ static mosa_status run_step(bench *b, mosa_error *err) {
     b->loss = 0;
     for (int32_t i = 0; i < b->rows; i++) b->loss -= (double)stats[4 * i] * (double)b->coef[i];
     uint64_t middle = mosa_clock_ns();
-    mosa_optimizer_step(b->optimizer, b->weights, b->gradient, 1e-4f, 1);
+    mosa_grad_norm_compute(&b->norm, &b->params, b->pool, b->gradient, 1);
+    mosa_optimizer_step(b->optimizer, b->weights, b->gradient, 1e-4f, mosa_clip_factor(b->norm.total, 1));
     for (int s = 0; s < b->graph->n_weights; s++) b->backend->ops->weight_refresh(b->backend, b->resident[s]);
     memset(b->gradient, 0, b->params.elements * sizeof(float));
     uint64_t end = mosa_clock_ns();
@@ -228,13 +233,18 @@ int main(int argc, char **argv) {
         fprintf(stderr, "%s\n", err.message);
         return 1;
     }
+    mosa_device_limits limits = {0};
+    if (b.backend->ops->measure && b.backend->ops->measure(b.backend, &limits, NULL) != MOSA_OK)
+        limits.f32_ops_per_s = 0;
     qsort(seconds, (size_t)steps, sizeof *seconds, by_size);
     qsort(adamw, (size_t)steps, sizeof *adamw, by_size);
     double weights = LAYERS * 12.0 * D * D + (double)VOCAB * D;
     double gflop = 1e-9 * (6.0 * b.rows * weights + 6.0 * LAYERS * b.rows * (double)length * D);
     printf("{\"batch\": %d, \"seq\": %d, \"median_s\": %.4f, \"best_s\": %.4f, \"adamw_s\": %.4f, \"loss\": %.5f, "
-           "\"gflops\": %.1f, \"activations_mb\": %.0f}\n",
+           "\"gflops\": %.1f, \"peak_gflops\": %.1f, \"share\": %.3f, \"activations_mb\": %.0f}\n",
            segments, length, seconds[steps / 2], seconds[0], adamw[steps / 2], b.loss, gflop / seconds[steps / 2],
+           1e-9 * limits.f32_ops_per_s,
+           limits.f32_ops_per_s > 0 ? 1e9 * gflop / seconds[steps / 2] / limits.f32_ops_per_s : 0,
            1e-6 * (double)b.plan->arena_bytes);
     if (profile) print_profile(&b);
     return 0;

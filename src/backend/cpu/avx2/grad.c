@@ -137,17 +137,30 @@ void mosa_avx2_layer_norm_dw(const mosa_cpu_args *args, int thread, int n_thread
     norm_dw(args, thread, n_threads, true);
 }
 
+// Columns that are summed in registers, and how many rows ahead they are fetched: a row's share is too short for the
+// processor to do it.
+enum { STRIP = 64, AHEAD = 12 };
+
 void mosa_avx2_rows_sum(const mosa_cpu_args *args, int thread, int n_threads) {
     int64_t n = args->node->attrs2.grad.elements, columns = mosa_cpu_columns(args, 0), begin, end;
     float *grad = mosa_cpu_grad(args, 1);
     mosa_cpu_share(n, 16, thread, n_threads, &begin, &end);
-    for (int64_t t = 0; t < args->rows; t++)
-        for (int64_t group = 0; group < columns; group += n) {
-            const float *dy = mosa_cpu_in_row(args, 0, t) + group;
-            for (int64_t i = begin; i < end; i += 8)
-                store_first(grad + i, end - i,
-                            _mm256_add_ps(load_first(grad + i, end - i), load_first(dy + i, end - i)));
+    for (int64_t strip = begin; strip < end; strip += STRIP) {
+        int64_t width = end - strip < STRIP ? end - strip : STRIP;
+        __m256 sums[STRIP / 8];
+        for (int i = 0; i < STRIP / 8; i++)
+            sums[i] = width > 8 * i ? load_first(grad + strip + 8 * i, width - 8 * i) : _mm256_setzero_ps();
+        for (int64_t t = 0; t < args->rows; t++) {
+            const char *ahead = (const char *)(mosa_cpu_in_row(args, 0, t) + strip) + AHEAD * args->in_stride[0];
+            for (int line = 0; line < STRIP / 16; line++) __builtin_prefetch(ahead + 64 * line);
+            for (int64_t group = 0; group < columns; group += n) {
+                const float *dy = mosa_cpu_in_row(args, 0, t) + group + strip;
+                for (int i = 0; i < STRIP / 8 && width > 8 * i; i++)
+                    sums[i] = _mm256_add_ps(sums[i], load_first(dy + 8 * i, width - 8 * i));
+            }
         }
+        for (int i = 0; i < STRIP / 8 && width > 8 * i; i++) store_first(grad + strip + 8 * i, width - 8 * i, sums[i]);
+    }
 }
 
 // ---- activations

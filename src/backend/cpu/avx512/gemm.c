@@ -5,6 +5,8 @@
 
 #include "backend/cpu/avx512/avx512.h"
 #include "backend/cpu/avx512/linear_tile.h"
+#include "tensor/half.h"
+#include "tensor/quant.h"
 
 enum { ROWS = 12, PANEL = 32 };
 
@@ -114,8 +116,22 @@ static void pack_columns(const float *a, int64_t lda, int64_t k, int rows, float
     for (int64_t p = 0; p < k; p++, a += lda, tile += ROWS) _mm512_storeu_ps(tile, _mm512_maskz_loadu_ps(mask, a));
 }
 
+static void decode_q8_0(const mosa_block_q8_0 *block, float *out, int64_t n) {
+    for (const float *end = out + n; out < end; out += MOSA_QK, block++) {
+        __m512 d = _mm512_set1_ps(mosa_f16_to_f32(block->d));
+        for (int i = 0; i < MOSA_QK; i += 16) {
+            __m512i q = _mm512_cvtepi8_epi32(_mm_loadu_si128((const void *)(block->qs + i)));
+            _mm512_storeu_ps(out + i, _mm512_mul_ps(d, _mm512_cvtepi32_ps(q)));
+        }
+    }
+}
+
+// The most common type by itself, the others by the reference.
 static void decode(mosa_dtype dtype, const void *blocks, float *out, int64_t n) {
-    mosa_dtype_traits_of(dtype)->to_f32(blocks, out, n);
+    if (dtype == MOSA_Q8_0 && (uintptr_t)blocks % _Alignof(mosa_block_q8_0) == 0)
+        decode_q8_0(blocks, out, n);
+    else
+        mosa_dtype_traits_of(dtype)->to_f32(blocks, out, n);
 }
 
 #define TABLE(name)                                                                                                    \
